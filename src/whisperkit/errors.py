@@ -1,0 +1,535 @@
+"""Every error of the library, on one page, sorted by one question: whose turn is it?
+
+    WhisperError
+        UsageError             the caller broke the contract: fix the program
+        ActionRequiredError    nobody's fault: do the named thing, then call again
+        PeerError              the other side or the wire did it: drop it and carry on
+        StoreError             an adapter could not keep its promise
+        TransportError         a link or a bus is gone: connect again
+
+The text says what happened, with the two things that disagree; a note says what to do; attributes hold
+the same as data; `code` is stable and names the page in the docs. No error ever holds a key or a plaintext.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from whisperkit.ids import ConversationId, DeviceId, UserId
+    from whisperkit.partitions import Head, Partition
+
+__all__ = [
+    "ActionRequiredError",
+    "AttachmentError",
+    "AuthenticationError",
+    "BlobGoneError",
+    "ConflictError",
+    "CorruptStateError",
+    "DuplicateMessageError",
+    "InvalidKeyError",
+    "InvalidMessageError",
+    "InvalidSignatureError",
+    "LinkClosedError",
+    "MalformedFrameError",
+    "MalformedIdError",
+    "NoSenderKeyError",
+    "NoSessionError",
+    "NotMemberError",
+    "OutOfTurnError",
+    "OutcomeUnknownError",
+    "OversizedFrameError",
+    "PeerError",
+    "RosterMovedError",
+    "SendFirstError",
+    "SkippedTooFarError",
+    "StaleDevicesError",
+    "StaleOutboxError",
+    "StoreError",
+    "StoreLockedError",
+    "StoreVersionError",
+    "TransportError",
+    "UnauthorisedError",
+    "UnknownPreKeyError",
+    "UnsupportedVersionError",
+    "UntrustedIdentityError",
+    "UsageError",
+    "WhisperError",
+]
+
+
+class WhisperError(Exception):
+    """The base of all errors of the library.
+
+    Attributes:
+        code: A stable name, such as ``ratchet.duplicate``; also the anchor of its page in the docs.
+        advice: What to do about it; attached as a note to each error.
+    """
+
+    code: ClassVar[str] = "whisperkit"
+    advice: ClassVar[str | None] = None
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        if self.advice is not None:
+            self.add_note(self.advice)
+
+
+# ---- the caller -----------------------------------------------------------------------------------------------------
+
+
+class UsageError(WhisperError):
+    """The caller broke the contract of a call: fix the program."""
+
+    code = "usage"
+
+
+# ---- do something, then call again ----------------------------------------------------------------------------------
+
+
+class ActionRequiredError(WhisperError):
+    """Nobody's fault: do the named thing, then call again."""
+
+    code = "action"
+
+
+class NoSessionError(ActionRequiredError):
+    """There is no session with the device.
+
+    Attributes:
+        remote: The device.
+        known: Devices of the same user with which there is one.
+    """
+
+    code = "ratchet.no-session"
+    advice = "fetch the device's prekey bundle, then process_bundle"
+
+    def __init__(self, *, remote: DeviceId, known: int = 0) -> None:
+        super().__init__(f"no session with {remote}; known devices of that user: {known}")
+        self.remote = remote
+        self.known = known
+
+
+class NoSenderKeyError(ActionRequiredError):
+    """A group message came from a device whose sender key has not arrived.
+
+    Attributes:
+        remote: The sending device.
+        distribution: The distribution id (UUID text) that the message names.
+    """
+
+    code = "ratchet.no-sender-key"
+    advice = "ask the sender's device for its sender key, and keep the message"
+
+    def __init__(self, *, remote: DeviceId, distribution: str) -> None:
+        super().__init__(f"no sender key of {remote} for distribution {distribution}")
+        self.remote = remote
+        self.distribution = distribution
+
+
+class UntrustedIdentityError(ActionRequiredError):
+    """The device has another identity key than the one that was trusted.
+
+    Attributes:
+        remote: The device.
+        found: The public key it has now, 33 bytes.
+        trusted: The public key that was trusted, 33 bytes.
+    """
+
+    code = "ratchet.identity-changed"
+    advice = "show both to the person; accept_identity, or keep it blocked"
+
+    def __init__(self, *, remote: DeviceId, found: bytes, trusted: bytes) -> None:
+        super().__init__(f"{remote} now has identity {found.hex()[:8]}..., {trusted.hex()[:8]}... was trusted")
+        self.remote = remote
+        self.found = found
+        self.trusted = trusted
+
+
+class StaleDevicesError(ActionRequiredError):
+    """A message named other devices than its audience has.
+
+    Attributes:
+        missing: Devices that must get a copy and were not named.
+        extra: Devices that were named and must not get one.
+    """
+
+    code = "sync.stale-devices"
+    advice = "encrypt for the missing devices, leave out the extra ones, and send again under the same number"
+
+    def __init__(self, *, missing: Collection[DeviceId], extra: Collection[DeviceId]) -> None:
+        super().__init__(f"the list of devices is stale: {len(missing)} missing, {len(extra)} extra")
+        self.missing = frozenset(missing)
+        self.extra = frozenset(extra)
+
+
+class RosterMovedError(ActionRequiredError):
+    """The members changed since the sender last looked.
+
+    Attributes:
+        conversation: Where.
+        expected: The roster version that the sender knew.
+        found: The roster version now.
+    """
+
+    code = "sync.roster-moved"
+    advice = "catch up, encrypt afresh, and send again under the same number and id"
+
+    def __init__(self, *, conversation: ConversationId, expected: int, found: int) -> None:
+        super().__init__(f"the roster of {conversation} is at {found}, the message was made for {expected}")
+        self.conversation = conversation
+        self.expected = expected
+        self.found = found
+
+
+class NotMemberError(ActionRequiredError):
+    """The user is not a member of the conversation.
+
+    Attributes:
+        conversation: Which one.
+        user: Who.
+    """
+
+    code = "sync.not-member"
+    advice = "give the message up, or be added first"
+
+    def __init__(self, *, conversation: ConversationId, user: UserId) -> None:
+        super().__init__(f"{user} is not a member of {conversation}")
+        self.conversation = conversation
+        self.user = user
+
+
+class SendFirstError(ActionRequiredError):
+    """An outbox number skips one that the conversation has not seen.
+
+    Attributes:
+        device: The sending device.
+        found: The number that was sent.
+        expected: The number to send first.
+    """
+
+    code = "sync.send-first"
+    advice = "send the expected number first; the Outbox does this by itself"
+
+    def __init__(self, *, device: DeviceId, found: int, expected: int) -> None:
+        super().__init__(f"outbox number {found} from {device} skips {expected}")
+        self.device = device
+        self.found = found
+        self.expected = expected
+
+
+class StaleOutboxError(ActionRequiredError):
+    """An outbox epoch or number was used before: a restored backup, or a second process of the device.
+
+    Attributes:
+        device: The sending device.
+        epoch: The outbox epoch that the conversation is at.
+    """
+
+    code = "sync.stale-outbox"
+    advice = "open a higher outbox epoch for the conversation and number all pending messages from 1"
+
+    def __init__(self, *, device: DeviceId, epoch: int) -> None:
+        super().__init__(f"the outbox of {device} is behind: the conversation is at outbox epoch {epoch}")
+        self.device = device
+        self.epoch = epoch
+
+
+class BlobGoneError(ActionRequiredError):
+    """An attachment is no longer on the server, or never was.
+
+    Attributes:
+        blob: Its id.
+    """
+
+    code = "blobs.gone"
+    advice = "upload it again and name the new one"
+
+    def __init__(self, *, blob: str) -> None:
+        super().__init__(f"attachment {blob} is gone")
+        self.blob = blob
+
+
+# ---- the other side, or the wire ------------------------------------------------------------------------------------
+
+
+class PeerError(WhisperError):
+    """The other side or the wire did it: drop what came and carry on. Nothing was changed."""
+
+    code = "peer"
+
+
+class MalformedIdError(PeerError, UsageError):
+    """An id is not of its form. From the wire it is the peer's fault, from a program the caller's.
+
+    Attributes:
+        kind: Which id: ``user``, ``device``, ``message``, ``conversation``, ``blob`` or ``gateway``.
+    """
+
+    code = "ids.malformed"
+
+    def __init__(self, *, kind: str, expected: str, found: str) -> None:
+        super().__init__(f"a {kind} id is {expected}, got {found[:64]!r}")
+        self.kind = kind
+
+
+class MalformedFrameError(PeerError):
+    """A frame is not of the form that its type asks for.
+
+    Attributes:
+        frame: The name of the frame type, or ``"frame"`` when not even that could be read.
+    """
+
+    code = "wire.malformed"
+
+    def __init__(self, message: str, *, frame: str = "frame") -> None:
+        super().__init__(f"{frame}: {message}")
+        self.frame = frame
+
+
+class OversizedFrameError(PeerError):
+    """A frame is larger than the limit.
+
+    Attributes:
+        found: Its size in bytes.
+        limit: The largest size that is accepted.
+    """
+
+    code = "wire.oversized"
+
+    def __init__(self, *, found: int, limit: int) -> None:
+        super().__init__(f"a frame of {found} bytes came; the limit is {limit}")
+        self.found = found
+        self.limit = limit
+
+
+class OutOfTurnError(PeerError):
+    """A well-formed frame came in a state of the connection that has no place for it.
+
+    Attributes:
+        frame: The name of the frame type.
+        state: The name of the state.
+    """
+
+    code = "wire.out-of-turn"
+
+    def __init__(self, *, frame: str, state: str) -> None:
+        super().__init__(f"{frame} has no place in state {state}")
+        self.frame = frame
+        self.state = state
+
+
+class UnauthorisedError(PeerError):
+    """A device could not prove who it is, or asked for what is not its own."""
+
+    code = "wire.unauthorised"
+
+
+class AuthenticationError(PeerError):
+    """A MAC or an authentication tag does not fit: altered, or from another session."""
+
+    code = "ratchet.authentication"
+
+
+class InvalidMessageError(PeerError):
+    """An encrypted message cannot be read: not of its form, or refused by a rule of the protocol."""
+
+    code = "ratchet.invalid-message"
+
+
+class InvalidKeyError(PeerError):
+    """Bytes that should be a key are none, or one that must not be used."""
+
+    code = "ratchet.invalid-key"
+
+
+class InvalidSignatureError(PeerError):
+    """A signature does not fit its key and message."""
+
+    code = "ratchet.invalid-signature"
+
+
+class UnknownPreKeyError(PeerError):
+    """A first message names a prekey that the device does not hold, or no longer.
+
+    Attributes:
+        kind: ``one-time``, ``signed`` or ``kyber``.
+        number: Its id.
+    """
+
+    code = "ratchet.unknown-prekey"
+
+    def __init__(self, *, kind: str, number: int) -> None:
+        super().__init__(f"there is no {kind} prekey {number}")
+        self.kind = kind
+        self.number = number
+
+
+class UnsupportedVersionError(PeerError):
+    """A message or frame is of a version that is not spoken here.
+
+    Attributes:
+        found: The version that came.
+        supported: The versions spoken here.
+    """
+
+    code = "peer.version"
+
+    def __init__(self, *, found: int, supported: Collection[int]) -> None:
+        super().__init__(f"version {found} came; spoken here: {', '.join(map(str, sorted(supported)))}")
+        self.found = found
+        self.supported = tuple(sorted(supported))
+
+
+class SkippedTooFarError(PeerError):
+    """A header asked for more skipped keys than the limit allows.
+
+    Attributes:
+        gap: How many message keys would have to be derived.
+        limit: The largest gap that is accepted.
+    """
+
+    code = "ratchet.skipped-too-far"
+
+    def __init__(self, *, gap: int, limit: int) -> None:
+        super().__init__(f"message is {gap} ahead of the chain; the limit is {limit}")
+        self.gap = gap
+        self.limit = limit
+
+
+class DuplicateMessageError(PeerError):
+    """A message was decrypted before, or its key was given up for its age.
+
+    Attributes:
+        counter: The message's number in its chain.
+        chain_index: The number that the chain expects next.
+    """
+
+    code = "ratchet.duplicate"
+    advice = "harmless; acknowledge it"
+
+    def __init__(self, *, counter: int, chain_index: int, remote: DeviceId | None = None) -> None:
+        origin = f" from {remote}" if remote is not None else ""
+        super().__init__(f"message {counter}{origin} was decrypted before; this chain is at {chain_index}")
+        self.counter = counter
+        self.chain_index = chain_index
+
+
+class AttachmentError(PeerError):
+    """An attachment is altered, cut short, or not the one that the pointer names."""
+
+    code = "ratchet.attachment"
+
+
+# ---- storage --------------------------------------------------------------------------------------------------------
+
+
+class StoreError(WhisperError):
+    """An adapter could not keep its promise."""
+
+    code = "store"
+
+
+class ConflictError(StoreError):
+    """A commit was refused because a partition is not at the expected version. Nothing was changed.
+
+    Args:
+        partition: One that moved.
+        heads: The present heads of partitions that moved, where the database tells them for free.
+    """
+
+    code = "store.conflict"
+    advice = "load again, decide again, commit again; `transact` does"
+
+    def __init__(self, partition: Partition, *, heads: Mapping[Partition, Head] | None = None) -> None:
+        super().__init__(f"{partition} is not at the expected version")
+        self.partition = partition
+        self.heads: Mapping[Partition, Head] = heads or {}
+
+
+class OutcomeUnknownError(StoreError):
+    """A call may or may not have happened; if it did, then all of it.
+
+    Attributes:
+        operation: Which call.
+    """
+
+    code = "store.outcome-unknown"
+    advice = "repeat it with the same arguments"
+
+    def __init__(self, operation: str) -> None:
+        super().__init__(f"{operation} may or may not have happened")
+        self.operation = operation
+
+
+class CorruptStateError(StoreError):
+    """What a store gave back is not what the library once wrote.
+
+    Attributes:
+        kind: What was being decoded.
+    """
+
+    code = "store.corrupt"
+    advice = "restore from a backup under a higher epoch; do not go on writing"
+
+    def __init__(self, *, kind: str, reason: str) -> None:
+        super().__init__(f"stored {kind} cannot be read: {reason}")
+        self.kind = kind
+
+
+class StoreLockedError(StoreError):
+    """Another process has the store open.
+
+    Attributes:
+        path: The file.
+    """
+
+    code = "store.locked"
+    advice = "stop the other process, or give this one a file of its own"
+
+    def __init__(self, *, path: str) -> None:
+        super().__init__(f"{path} is in use by another process")
+        self.path = path
+
+
+class StoreVersionError(StoreError):
+    """A store was written by a newer version of the program.
+
+    Attributes:
+        found: The schema version of the store.
+        supported: The newest one that this program knows.
+    """
+
+    code = "store.version"
+    advice = "upgrade the program"
+
+    def __init__(self, *, found: int, supported: int) -> None:
+        super().__init__(f"the store has schema {found}; this program knows schemas up to {supported}")
+        self.found = found
+        self.supported = supported
+
+
+# ---- the network ----------------------------------------------------------------------------------------------------
+
+
+class TransportError(WhisperError):
+    """A link or a bus failed: what was under way may or may not have arrived."""
+
+    code = "transport"
+
+
+class LinkClosedError(TransportError):
+    """The link is closed.
+
+    Attributes:
+        reason: The code that the other side gave, such as ``SUPERSEDED``, or ``LOST`` for none.
+        retry_after_s: When to connect again, in seconds from now; `None` if a person has to act first.
+    """
+
+    code = "transport.closed"
+
+    def __init__(self, *, reason: str, retry_after_s: float | None) -> None:
+        super().__init__(f"the link is closed: {reason}")
+        self.reason = reason
+        self.retry_after_s = retry_after_s
