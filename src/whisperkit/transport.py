@@ -52,7 +52,7 @@ class Connect(Protocol):
 
 
 class Hint(NamedTuple):
-    """ "There is news in this inbox", from one gateway to another.
+    """Says that there is news in an inbox, from one gateway to another.
 
     Attributes:
         device: Whose inbox.

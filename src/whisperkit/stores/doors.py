@@ -2,7 +2,8 @@
 
 `PartitionStore` is the one that an application puts on its own database: three methods. The others have
 defaults over it (`whisperkit.stores.defaults`) or an in-memory reference (`whisperkit.stores.memory`),
-because they hold what may be lost (`Directory`), may be repeated (`JobLog`), only rises (`MarkStore`) or is large (`BlobBytes`).
+because they hold what may be lost (`Directory`), may be repeated (`JobLog`), only rises (`MarkStore`) or is
+large (`BlobBytes`).
 
 Whatever a backend raises from a call, the library treats as `OutcomeUnknownError`: an adapter needs
 no try/except of its own, but may say more precisely what it knows (`ConflictError`).
@@ -109,7 +110,7 @@ class MarkStore(Protocol):
 
 
 class Job(NamedTuple):
-    """ "Finish this conversation up to here."""
+    """One piece of work: finish this conversation up to here."""
 
     conversation: ConversationId
     upto: ConversationSeq
@@ -150,7 +151,7 @@ Token = NewType("Token", bytes)
 
 
 class Binding(NamedTuple):
-    """ "This device is connected here."
+    """Says that a device is connected at a gateway.
 
     Attributes:
         device: Which device.
