@@ -1,0 +1,78 @@
+# Needs only make and Python 3.11 or newer; everything else goes into .venv, from pyproject.toml.
+# `make help` lists the targets.
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+# Another interpreter: make test PYTHON=/path/to/python3.13
+PYTHON ?=
+NAME ?= alice
+ARGS ?=
+# Two workers by default, as on CI. In one process, to use a debugger: make test WORKERS=0
+WORKERS ?= 2
+FUZZ_INPUTS ?= 1000000
+
+.PHONY: help demo test check lint types contracts serve chat docs fuzz clean
+
+help:  ## list the targets
+	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
+
+demo: $(VENV)/.examples  ## play the story, every claim checked (ARGS="--fast" for a short one)
+	@$(BIN)/python -m examples demo $(ARGS)
+
+serve: $(VENV)/.examples  ## run the reference server
+	@$(BIN)/python -m examples serve $(ARGS)
+
+chat: $(VENV)/.examples  ## run a plain client: make chat NAME=alice
+	@$(BIN)/python -m examples chat $(NAME) --plain $(ARGS)
+
+test: $(VENV)/.test  ## run all tests, with the coverage gate (ARGS="-k cursor --no-cov" for some of them)
+	@$(BIN)/python -m pytest -n $(WORKERS) --cov $(ARGS)
+
+check: lint types contracts  ## lint, formatting, types and import contracts
+
+lint: $(VENV)/.dev
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+types: $(VENV)/.dev
+	@$(BIN)/mypy && $(BIN)/pyright
+
+contracts: $(VENV)/.dev
+	@$(BIN)/lint-imports
+
+# -E: no cache of documents, because what is read from docstrings is not among their dependencies.
+docs: $(VENV)/.docs  ## build docs/_build/html and run the examples in the docs and docstrings
+	@$(BIN)/sphinx-build -q -E -n -W --keep-going -b html docs docs/_build/html
+	@$(BIN)/sphinx-build -q -E -n -W --keep-going -b doctest docs docs/_build/doctest
+	@echo "docs/_build/html/index.html"
+
+fuzz: $(VENV)/.test  ## feed the decoders FUZZ_INPUTS random and mutated inputs each
+	@WHISPERKIT_FUZZ_INPUTS=$(FUZZ_INPUTS) $(BIN)/python -m pytest -n $(WORKERS) -m fuzz --hypothesis-profile=fuzz $(ARGS)
+
+clean:  ## remove the virtual environment and all that was built
+	rm -rf $(VENV) build dist docs/_build .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# ---- set-up: one stamp per dependency group, older than pyproject.toml when it has to be done again -----------------
+
+$(VENV)/.pip: Makefile
+	@python=$$(PYTHON='$(PYTHON)' sh .ci/find-python) && \
+	if [ ! -x $(BIN)/python ]; then \
+	    echo "creating $(VENV) with $$($$python --version)" && \
+	    if ! $$python -m venv $(VENV); then \
+	        rm -rf $(VENV); \
+	        echo "Python could not create a virtual environment with pip in it." >&2; \
+	        echo "On Debian and Ubuntu: apt-get install python3-venv, then run make again." >&2; \
+	        exit 1; \
+	    fi; \
+	fi
+	@$(PIP) install --quiet --upgrade 'pip>=25.1'  # the first that knows --group
+	@touch $@
+
+$(VENV)/.examples $(VENV)/.test $(VENV)/.docs $(VENV)/.dev: $(VENV)/.%: $(VENV)/.pip pyproject.toml
+	@echo "installing whisperkit and its dependency group $*"
+	@$(PIP) install --quiet --editable . --group $*
+	@touch $@
