@@ -58,7 +58,7 @@ clean:  ## remove the virtual environment and all that was built
 
 # ---- set-up: one stamp per dependency group, older than pyproject.toml when it has to be done again -----------------
 
-$(VENV)/.pip: Makefile
+$(VENV)/.pip:
 	@python=$$(PYTHON='$(PYTHON)' sh .ci/find-python) && \
 	if [ ! -x $(BIN)/python ]; then \
 	    echo "creating $(VENV) with $$($$python --version)" && \
