@@ -75,7 +75,7 @@ class PartitionMarks:
         Pages may come from different versions: each register only rises, so any mixture was, is or will be true.
         """
         found: dict[Partition, dict[str, int]] = {name: {} for name in partitions}
-        unread = {name: EVERYTHING for name in found}
+        unread = dict.fromkeys(found, EVERYTHING)
         while unread:
             loaded = await load(
                 self._store, [Load(_marks_of(name), (span,), _PAGE_ROWS) for name, span in unread.items()]
