@@ -95,7 +95,7 @@ class _Decoder(NamedTuple):
     """What it takes to read one type of frame: made from a line of the table when the module loads."""
 
     spec: FrameSpec
-    count: int
+    size: int
     readers: tuple[Reader, ...]
     make: Any  # makes a frame of checked fields; which class it is depends on the code
 
@@ -111,12 +111,11 @@ def _decode_one(raw: object, decoders: _Decoders) -> Frame:
     decoder = decoders.get(code) if type(code) is int else None
     if decoder is None:
         raise MalformedFrameError("there is no such frame in this direction")
-    spec, count, readers, make = decoder
-    if len(elements) != count:
-        raise MalformedFrameError(f"{len(elements) - 1} fields came, {count - 1} belong there", frame=spec.name)
+    spec, size, readers, make = decoder
+    if len(elements) != size:
+        raise MalformedFrameError(f"{len(elements) - 1} fields came, {size - 1} belong there", frame=spec.name)
     try:
-        # The readers are one fewer than the elements: the code is dropped from the front here.
-        return cast("Frame", make([read(value) for read, value in zip(readers, elements[1:], strict=True)]))
+        return cast("Frame", make([read(value) for read, value in zip(readers, elements[1:])]))  # noqa: B905  # counted
     except REFUSALS:
         _explain(decoder, elements)
 
@@ -170,8 +169,9 @@ def _decoders(direction: Direction, *, is_json: bool) -> _Decoders:
     }
 
 
-_MSGPACK: Final = {direction: _decoders(direction, is_json=False) for direction in (*Direction, Direction.BOTH)}
-_JSON: Final = {direction: _decoders(direction, is_json=True) for direction in (*Direction, Direction.BOTH)}
+# Indexed by the direction, a number of 0 to 3: an enumeration hashes slowly.
+_MSGPACK: Final = tuple(_decoders(Direction(number), is_json=False) for number in range(4))
+_JSON: Final = tuple(_decoders(Direction(number), is_json=True) for number in range(4))
 
 
 # ---- writing --------------------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from __future__ import annotations
 import binascii
 from collections.abc import Callable
 from enum import IntEnum
-from functools import lru_cache
+from functools import partial
 from typing import Any, Final, Generic, NamedTuple, TypeAlias, TypeVar
 
 from whisperkit.errors import MalformedIdError
@@ -47,8 +47,8 @@ __all__ = [
 ]
 
 MAX_NUMBER: Final = 2**53 - 1
-# A gateway meets the same few thousand ids again and again; an attacker who sends fresh ones costs himself
-# a regular expression each, and the table no more than this.
+# A gateway meets the same few thousand ids again and again. Whoever sends fresh ones costs us a regular
+# expression each, and never more memory than this.
 _KEPT_IDS: Final = 16_384
 
 # A reader takes whatever msgpack or JSON made of the peer's bytes and returns the value of its kind's
@@ -158,16 +158,24 @@ class Id(Generic[T]):
 
     def __init__(self, name: str, parse: Callable[[str], T]) -> None:
         self.name = name
-        self.parse: Callable[[str], T] = lru_cache(maxsize=_KEPT_IDS)(parse)
+        self.parse = parse
+        self._known: dict[object, T] = {}
 
     def reader(self, *, is_json: bool) -> Reader:
-        """Build the check; it is the same in both forms."""
-        parse = self.parse
+        """Build the check; it is the same in both forms. An id that came before costs one look-up."""
+        known, parse = self._known, self.parse
 
         def read(value: object) -> T:
-            if type(value) is str:
-                return parse(value)
-            raise RefusedValueError("not text")
+            try:
+                return known[value]
+            except (KeyError, TypeError):  # TypeError: a list or a map, which cannot be looked up
+                if type(value) is not str:
+                    raise RefusedValueError("not text") from None
+            found = parse(value)
+            if len(known) >= _KEPT_IDS:
+                known.clear()
+            known[value] = found
+            return found
 
         return read
 
@@ -181,14 +189,15 @@ class MessageIdField(NamedTuple):
 
     def reader(self, *, is_json: bool) -> Reader:
         """Build the check; from JSON it also decodes base64."""
+        make = bytes.__new__
 
         def read(value: object) -> MessageId:
-            if type(value) is bytes:
-                return MessageId(value)
-            raise RefusedValueError("not bytes")
+            if type(value) is bytes and len(value) == 16:
+                return make(MessageId, value)  # the check of `MessageId` itself was made just now
+            raise RefusedValueError("not a message id of 16 bytes")
 
         def read_json(value: object) -> MessageId:
-            return MessageId(_from_base64(value))
+            return read(_from_base64(value))
 
         return read_json if is_json else read
 
@@ -202,11 +211,15 @@ class CursorField(NamedTuple):
 
     def reader(self, *, is_json: bool) -> Reader:
         """Build the check out of those of the three parts."""
-        number, tag = Number().reader(is_json=is_json), Bytes(8, 8).reader(is_json=is_json)
+        epoch_number, number, tag = (
+            Number(1).reader(is_json=is_json),
+            Number().reader(is_json=is_json),
+            Bytes(8, 8).reader(is_json=is_json),
+        )
 
         def read(value: object) -> Cursor:
             epoch, seq, link = _elements(value, 3)
-            return Cursor(number(epoch), InboxSeq(number(seq)), tag(link))
+            return Cursor(epoch_number(epoch), InboxSeq(number(seq)), tag(link))
 
         return read
 
@@ -267,7 +280,12 @@ class Array(NamedTuple):
         read_element, high = self.kind.reader(is_json=is_json), self.high
 
         def read(value: object) -> tuple[object, ...]:
-            return tuple([read_element(element) for element in _elements(value, None, high)])
+            if type(value) is not list:
+                raise RefusedValueError("not an array")
+            elements: list[object] = value  # pyright: ignore[reportUnknownVariableType]  # of what: see the reader
+            if len(elements) > high:
+                raise RefusedValueError(f"{len(elements)} elements, at most {high} are allowed")
+            return tuple([read_element(element) for element in elements])
 
         return read
 
@@ -288,7 +306,9 @@ class Map(NamedTuple):
         read_key, read_value, high = self.key.reader(is_json=is_json), self.value.reader(is_json=is_json), self.high
 
         def read(value: object) -> dict[object, object]:
-            pairs = _pairs(value)
+            if type(value) is not dict:
+                raise RefusedValueError("not a map")
+            pairs: dict[object, object] = value  # pyright: ignore[reportUnknownVariableType]  # as in Array
             if len(pairs) > high:
                 raise RefusedValueError(f"{len(pairs)} pairs, at most {high} are allowed")
             return {read_key(key): read_value(item) for key, item in pairs.items()}
@@ -358,11 +378,8 @@ def readers_of(fields: tuple[Field, ...], *, is_json: bool) -> tuple[Reader, ...
 
 def maker_of(record: type[tuple[Any, ...]]) -> Callable[[list[object]], tuple[Any, ...]]:
     """Make a NamedTuple of checked fields the fastest way: what its `_make` does, without counting."""
-
-    def make(fields: list[object]) -> tuple[Any, ...]:
-        return tuple.__new__(record, fields)
-
-    return make
+    # Which tuple it makes depends on `record`, which the type checker cannot follow.
+    return partial(tuple.__new__, record)  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
 
 
 def _from_base64(value: object) -> bytes:
@@ -374,22 +391,13 @@ def _from_base64(value: object) -> bytes:
         raise RefusedValueError("not base64") from None
 
 
-def _elements(value: object, count: int | None, high: int = 0) -> list[object]:
+def _elements(value: object, count: int) -> list[object]:
     if type(value) is not list:
         raise RefusedValueError("not an array")
-    elements: list[object] = value
-    if count is not None and len(elements) != count:
+    elements: list[object] = value  # pyright: ignore[reportUnknownVariableType]  # as in Array
+    if len(elements) != count:
         raise RefusedValueError(f"{len(elements)} elements, expected {count}")
-    if count is None and len(elements) > high:
-        raise RefusedValueError(f"{len(elements)} elements, at most {high} are allowed")
     return elements
-
-
-def _pairs(value: object) -> dict[str, object]:
-    if type(value) is not dict:
-        raise RefusedValueError("not a map")
-    pairs: dict[str, object] = value
-    return pairs
 
 
 # What a reader may raise on a peer's bytes; everything else would be a bug of the reader.

@@ -12,7 +12,7 @@ Two NamedTuples with equal fields are equal whatever their class: look at the ty
 from __future__ import annotations
 
 from collections.abc import Mapping
-from enum import Flag, IntEnum
+from enum import IntEnum, IntFlag
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from whisperkit.ids import ConversationId, ConversationSeq, DeviceId, InboxSeq, MessageId, UserId
@@ -122,7 +122,7 @@ ASIDES: Final = ConversationId("_")
 """What an ENTRY of kind ASIDE has for a conversation, since it is in none: only its `kind` tells an aside."""
 
 
-class Direction(Flag):
+class Direction(IntFlag):
     """Who may send a frame."""
 
     TO_SERVER = 1
