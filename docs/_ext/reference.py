@@ -1,0 +1,157 @@
+"""Write the pages that are read off the package: one for each module, one of all errors, one of all state machines.
+
+They appear in ``reference/generated`` before each build, so that no page has to be written by hand when a
+module is added, and none stays when it goes. The second half links names in docstrings and signatures.
+"""
+
+from __future__ import annotations
+
+import enum
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any, TypeVar
+
+from docutils import nodes
+from sphinx.addnodes import pending_xref
+from sphinx.application import Sphinx
+from sphinx.domains.python import PythonDomain
+from sphinx.environment import BuildEnvironment
+from sphinx.util.nodes import make_refnode
+from sphinx.util.typing import ExtensionMetadata
+
+import whisperkit
+from whisperkit import errors
+from whisperkit.errors import WhisperError
+
+__all__ = ["setup"]
+
+
+def public_modules() -> list[ModuleType]:
+    """All modules of the package without an underscore in front, in the order of their names."""
+    found = pkgutil.walk_packages(whisperkit.__path__, prefix="whisperkit.")
+    names = sorted(module.name for module in found if not module.name.rpartition(".")[2].startswith("_"))
+    return [whisperkit, *map(importlib.import_module, names)]
+
+
+def write_pages(app: Sphinx) -> None:
+    """Bring the generated pages up to date, touching only those that differ."""
+    folder = Path(app.srcdir) / "reference" / "generated"
+    folder.mkdir(exist_ok=True)
+    modules = public_modules()
+    pages = {f"{module.__name__}.md": module_page(module) for module in modules}
+    pages["errors.md"] = errors_page()
+    pages["states.md"] = states_page(modules)
+    for stale in {path.name for path in folder.iterdir()} - pages.keys():
+        (folder / stale).unlink()
+    for name, text in pages.items():
+        path = folder / name
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
+            path.write_text(text, encoding="utf-8")
+
+
+def module_page(module: ModuleType) -> str:
+    """A page with the docstrings of a module; for a package, its own docstring and where its names come from."""
+    name = module.__name__
+    members = "" if hasattr(module, "__path__") else "\n   :members:"
+    page = f"# `{name}`\n\n```{{eval-rst}}\n.. automodule:: {name}{members}\n```\n"
+    if members:
+        return page
+    exports = [export_line(module, public) for public in getattr(module, "__all__", ())]
+    return page + ("\nIt exports:\n\n" + "\n".join(exports) + "\n" if exports else "")
+
+
+def export_line(package: ModuleType, name: str) -> str:
+    """A line about a name that a package takes from one of its modules."""
+    origin = getattr(getattr(package, name), "__module__", None)
+    full = f"{origin}.{name}" if isinstance(origin, str) else name
+    return f"- {{py:obj}}`{name} <{full}>`" if full != name else f"- `{name}`"
+
+
+def errors_page() -> str:
+    """All errors by their code; the code is the anchor."""
+    classes: list[type[WhisperError]] = [getattr(errors, name) for name in errors.__all__]
+    parts = ["# Errors by code", "The `code` of an error is the anchor of its section, with `-` for `.`."]
+    for error in sorted(classes, key=lambda error: error.code):
+        summary = (error.__doc__ or "").splitlines()[0]
+        parts += [f"({error.code})=", f"## {error.code}", f"{{py:exc}}`whisperkit.errors.{error.__name__}`: {summary}"]
+        parts += [f"What to do: {error.advice}."] if error.advice else []
+    return "\n\n".join(parts) + "\n"
+
+
+def states_page(modules: list[ModuleType]) -> str:
+    """All state machines of the package, drawn from their tables."""
+    parts = ["# State machines", "Drawn from the tables in the source. What is not in a table does not happen."]
+    drawn: set[int] = set()  # a package may export the table of one of its modules
+    for module in sorted(modules, key=lambda module: hasattr(module, "__path__")):
+        for name, table in vars(module).items():
+            if is_table(table) and id(table) not in drawn:
+                drawn.add(id(table))
+                parts += [f"## `{module.__name__}.{name}`", f"```{{state-table}} {module.__name__}:{name}\n```"]
+    return "\n\n".join(parts) + "\n"
+
+
+def is_table(thing: Any) -> bool:  # Any: whatever a module holds
+    """Whether something is a table of transitions: (state, kind of input) to state."""
+    if not issubclass(type(thing), Mapping):
+        return False
+    entries = list(thing.items())
+    return bool(entries) and all(
+        isinstance(key, tuple) and isinstance(key[0], enum.Enum) and isinstance(after, enum.Enum)
+        for key, after in entries
+    )
+
+
+# ---- links ----------------------------------------------------------------------------------------------------------
+
+
+def resolve(app: Sphinx, env: BuildEnvironment, node: pending_xref, text: nodes.TextElement) -> nodes.Node | None:
+    """Link a short name if just one thing has it; leave names of other libraries as they are.
+
+    There is no inventory of theirs, so that the docs build without a network. A full name of ours that
+    leads nowhere stays an error.
+    """
+    if node.get("refdomain") != "py":
+        return None
+    target: str = node["reftarget"]
+    domain = env.domains.python_domain
+    found = domain.find_obj(env, "", "", target, None, 1) or _by_defining_module(domain, target)
+    if len(found) == 1:
+        name, entry = found[0]
+        return make_refnode(app.builder, node["refdoc"], entry.docname, entry.node_id, text, name)
+    return None if target.startswith("whisperkit.") and not _is_type_variable(target) else text
+
+
+def _by_defining_module(domain: PythonDomain, target: str) -> list[Any]:
+    """A name that was re-exported by a package, under the module that defines it."""
+    thing = _import(target)
+    origin = f"{getattr(thing, '__module__', '')}.{getattr(thing, '__qualname__', '')}"
+    return [(origin, domain.objects[origin])] if origin in domain.objects else []
+
+
+def _is_type_variable(target: str) -> bool:
+    return isinstance(_import(target), TypeVar)
+
+
+def _import(target: str) -> object:
+    module, _, name = target.rpartition(".")
+    try:
+        return getattr(importlib.import_module(module), name, None) if module else None
+    except ImportError:
+        return None
+
+
+def skip_fields_of_tuples(app: Sphinx, what: str, name: str, thing: object, skip: bool, options: object) -> bool | None:
+    """Leave out the fields of a `NamedTuple`: the docstring of the class has said what they are."""
+    return True if (inspect.getdoc(thing) or "").startswith("Alias for field number") else None
+
+
+def setup(app: Sphinx) -> ExtensionMetadata:
+    """Connect to the build."""
+    app.connect("builder-inited", write_pages)
+    app.connect("missing-reference", resolve)
+    app.connect("autodoc-skip-member", skip_fields_of_tuples)
+    return {"parallel_read_safe": True}
