@@ -1,0 +1,1 @@
+"""Reference server, client and adapters: whisperkit put to use."""

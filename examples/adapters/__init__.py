@@ -1,0 +1,1 @@
+"""The doors of whisperkit on real databases, each adapter a single file."""
