@@ -1,0 +1,55 @@
+"""How decoded state becomes stored bytes: one msgpack array that begins with a format number.
+
+What a store gives back is checked against its shape, so that bytes which the library did not write raise
+`CorruptStateError` and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import Any, Final, cast
+
+import msgpack
+
+from whisperkit.errors import CorruptStateError, MalformedIdError
+
+__all__ = ["FORMAT", "pack", "reading", "unpack"]
+
+# The first field of every array. A later format gets another number and a reader of its own.
+FORMAT: Final = 1
+
+
+def pack(*fields: object) -> bytes:
+    """Encode fields behind the format number."""
+    # Any: msgpack has no types of its own.
+    return cast(bytes, cast(Any, msgpack).packb((FORMAT, *fields)))
+
+
+def unpack(data: bytes, *, kind: str, shape: tuple[type, ...]) -> tuple[Any, ...]:
+    """Read what `pack` made.
+
+    Args:
+        data: The stored bytes.
+        kind: What it is, for the error.
+        shape: The exact type of each field.
+
+    Raises:
+        CorruptStateError: Not such an array.
+    """
+    with reading(kind):
+        fields: tuple[Any, ...] = cast(Any, msgpack).unpackb(data, use_list=False, strict_map_key=True)
+        if type(fields) is not tuple or not fields or fields[0] != FORMAT:
+            raise ValueError("unknown format")
+        if tuple(map(type, fields[1:])) != shape:
+            raise ValueError("fields of other types")
+        return fields[1:]
+
+
+@contextmanager
+def reading(kind: str) -> Generator[None]:
+    """Turn whatever goes wrong while stored bytes are read into `CorruptStateError`."""
+    try:
+        yield
+    except (ValueError, TypeError, LookupError, OverflowError, MalformedIdError) as error:
+        raise CorruptStateError(kind=kind, reason=str(error)) from error

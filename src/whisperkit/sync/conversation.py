@@ -1,0 +1,567 @@
+"""A conversation: it gives each post one number, once, and says how its copies reach the members.
+
+One rule decides about a post, in one step and in one order (`post`): is it a repeat, does its gateway still
+count, is its number the next one, does its sender know the members, is its sender one of them. What it refuses
+takes no number; what was given up takes its number with a VOID. The rule needs nothing from outside but the
+partition's head, and a row where the answer is not in the head: the sender's window, members' stays.
+
+Answers are plain values, not errors, because one turn of a gateway serves many peers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple, TypeAlias
+
+from whisperkit.errors import MalformedFrameError, UsageError
+from whisperkit.ids import ConversationId, ConversationSeq, DeviceId, GatewayId, MessageId, Owner, UserId
+from whisperkit.packing import pack, reading, unpack
+from whisperkit.partitions import MAX_STATE_BYTES, Partition, Row, Span, Step
+from whisperkit.strategy import Strategy
+from whisperkit.sync.roster import Intervals, RosterChange, apply_change
+from whisperkit.sync.rows import Kind, PostRow, as_row, check_bodies, post_span
+from whisperkit.sync.window import SendFirst, StaleOutbox, Window, checked_window, encode_window, window_key
+
+__all__ = [
+    "MAX_FENCES",
+    "NEW_CONVERSATION",
+    "Conversation",
+    "Draft",
+    "Fence",
+    "Fenced",
+    "ModeAnswer",
+    "NotMember",
+    "PostAnswer",
+    "Posted",
+    "Raised",
+    "Repeat",
+    "RosterMoved",
+    "Switched",
+    "Unchanged",
+    "Unfinished",
+    "Voided",
+    "change_strategy",
+    "decode",
+    "encode",
+    "fence",
+    "needs_window_row",
+    "partition",
+    "post",
+    "post_roster",
+    "raise_fanned_out",
+]
+
+# Gateways that died with notes about one conversation, one by one; more of them are folded into one number.
+MAX_FENCES: Final = 16
+
+_NO_STAYS: Mapping[UserId, Intervals] = {}
+
+
+class Fence(NamedTuple):
+    """Says that posts by a gateway's incarnations up to and including this one are refused."""
+
+    gateway: GatewayId
+    incarnation: int
+
+
+class Conversation(NamedTuple):
+    """The head of a conversation.
+
+    Attributes:
+        seq: The last number given.
+        fanned_out: All rows up to here are finished, as far as the head knows; a mark may say more.
+        roster_seq: Seq of the last ROSTER row: the version of the roster; 0 before there are members.
+        removed_seq: Seq of the last row that put somebody out; 0 for none.
+        members: How many there are.
+        strategy: How the next row reaches them.
+        pulled_seq: The last row that members have to pull; 0 for none.
+        fences: Gateways whose posts are refused, at most `MAX_FENCES`.
+        fenced_below: Incarnations of any gateway up to here are refused.
+        windows: Windows of the devices that sent last, the latest at the end; the others are in rows.
+        has_evicted: Whether any window is in a row; while there is none, no such row need be read.
+    """
+
+    seq: ConversationSeq = ConversationSeq(0)
+    fanned_out: ConversationSeq = ConversationSeq(0)
+    roster_seq: ConversationSeq = ConversationSeq(0)
+    removed_seq: ConversationSeq = ConversationSeq(0)
+    members: int = 0
+    strategy: Strategy = Strategy.SMALL
+    pulled_seq: ConversationSeq = ConversationSeq(0)
+    fences: tuple[Fence, ...] = ()
+    fenced_below: int = 0
+    windows: tuple[tuple[DeviceId, Window], ...] = ()
+    has_evicted: bool = False
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether all that was posted reached its audience: only then may a post be fused with its copies."""
+        return self.fanned_out == self.seq
+
+    @property
+    def unfinished(self) -> Span:
+        """The rows that are to be finished, in order. One that is not there was finished and dropped."""
+        return post_span(self.fanned_out, self.seq)
+
+    def window_of(self, device: DeviceId) -> Window | None:
+        """The device's window, if it is in the head."""
+        for sender, window in self.windows:
+            if sender == device:
+                return window
+        return None
+
+    def fenced(self, owner: Owner) -> Fenced | None:
+        """Whether posts by this incarnation are refused."""
+        above = max(
+            [self.fenced_below, *(fence.incarnation for fence in self.fences if fence.gateway == owner.gateway)]
+        )
+        return Fenced(above) if owner.incarnation <= above else None
+
+
+NEW_CONVERSATION: Final = Conversation()
+
+
+class Draft(NamedTuple):
+    """What a device asks to be posted, with what its gateway knows about it.
+
+    Attributes:
+        sender: The device.
+        outbox_epoch: The epoch of its number.
+        outbox_seq: Its number for this conversation, from 1; `None`: it does not count, and a repeat is recognised
+            only while it is among the device's last `MAX_RECENT` sends here.
+        message_id: Minted by the sender; the same in every repeat.
+        kind: MESSAGE, ROSTER or VOID.
+        owner: The gateway that posts it.
+        at_ms: Now, milliseconds since 1970.
+        is_member: Whether the sender's user is a member at the conversation's present `roster_seq`.
+        if_roster: The roster version that the sender encrypted for; `None` for no condition.
+        change: Of a ROSTER post.
+        shared: One ciphertext for all.
+        own: A ciphertext for each of some devices.
+    """
+
+    sender: DeviceId
+    outbox_epoch: int
+    outbox_seq: int | None
+    message_id: MessageId
+    kind: Kind
+    owner: Owner
+    at_ms: int
+    is_member: bool
+    if_roster: int | None = None
+    change: RosterChange | None = None
+    shared: bytes | None = None
+    own: Mapping[DeviceId, bytes] | None = None
+
+    def check(self) -> None:
+        """Look at what a peer sent, before it enters a turn; `post` relies on it.
+
+        Raises:
+            MalformedFrameError: The kind is not for peers, a field is there that the kind has not, or it is too much.
+        """
+        if self.kind is Kind.MODE:
+            raise MalformedFrameError("only the service posts MODE", frame="SEND")
+        if (self.change is not None) != (self.kind is Kind.ROSTER):
+            raise MalformedFrameError("a roster post has a change, and nothing else has", frame="SEND")
+        if self.kind is not Kind.MESSAGE and self.shared is not None:
+            raise MalformedFrameError("only a message has a shared ciphertext", frame="SEND")
+        if self.change is not None:
+            self.change.check()
+        check_bodies(self.shared, self.own)
+
+
+# ---- answers --------------------------------------------------------------------------------------------------------
+
+
+class Posted(NamedTuple):
+    """It has its number now."""
+
+    seq: ConversationSeq
+    row: PostRow
+
+
+class Repeat(NamedTuple):
+    """It has its number already; a VOID came too late."""
+
+    seq: ConversationSeq
+
+
+class Voided(NamedTuple):
+    """It was given up: its number is taken, and it will never be posted."""
+
+
+class Fenced(NamedTuple):
+    """The gateway was taken for dead: it goes on under an incarnation above this one, and repeats."""
+
+    above: int
+
+
+class RosterMoved(NamedTuple):
+    """The members changed: catch up to this version, encrypt afresh, send under the same number and id."""
+
+    roster_seq: ConversationSeq
+
+
+class NotMember(NamedTuple):
+    """The sender's user is not a member, or there is no such conversation: give up with a VOID."""
+
+
+class Unchanged(NamedTuple):
+    """There was nothing to do."""
+
+
+class Switched(NamedTuple):
+    """The next row goes by this strategy; no row had to say so."""
+
+    strategy: Strategy
+
+
+class Unfinished(NamedTuple):
+    """A strategy for fewer members begins only when all rows are finished: finish, then ask again."""
+
+    fanned_out: ConversationSeq
+
+
+class Raised(NamedTuple):
+    """All rows up to here are finished."""
+
+    fanned_out: ConversationSeq
+
+
+Refusal: TypeAlias = Fenced | StaleOutbox | SendFirst | RosterMoved | NotMember
+PostAnswer: TypeAlias = Posted | Repeat | Voided | Refusal
+RosterAnswer: TypeAlias = Posted | Unchanged | Fenced
+ModeAnswer: TypeAlias = Posted | Switched | Unchanged | Unfinished | Fenced
+
+
+# ---- posting --------------------------------------------------------------------------------------------------------
+
+
+def needs_window_row(conversation: Conversation, device: DeviceId) -> bool:
+    """Whether `post` has to be given the row ``s/<device>``, if there is one."""
+    return conversation.has_evicted and conversation.window_of(device) is None
+
+
+def post(
+    conversation: Conversation,
+    draft: Draft,
+    *,
+    window: Window | None = None,
+    intervals: Mapping[UserId, Intervals] = _NO_STAYS,
+    fused: bool = False,
+    keep_row: bool = True,
+) -> Step[PostAnswer, Conversation]:
+    """Decide about a post.
+
+    Args:
+        conversation: The head.
+        draft: What is to be posted, checked.
+        window: The sender's window from its row, read at this version of the head; looked at only where
+            `needs_window_row` says so. `None`: there is no such row.
+        intervals: Of a ROSTER post: the stays of the users it names, read at this version; absent: none.
+        fused: The commit carries all its copies too, so the row is finished at once. Only when `is_finished`: fused
+            in front of an unfinished row, it would stand before that row in the inboxes.
+        keep_row: False: the row is not kept, because its copies are all there is to it. Only fused, and
+            only without a shared ciphertext.
+
+    Returns:
+        The answer; with `Posted` and with `Voided` for a VOID the next head, and the rows to put.
+
+    Raises:
+        UsageError: `fused` or `keep_row` against their conditions.
+    """
+    if fused:
+        _check_finished(conversation)
+    if not keep_row and (not fused or draft.own is None or draft.shared is not None or draft.change is not None):
+        raise UsageError("a row that is not kept has to be fused and to consist of own copies only")
+    known = conversation.window_of(draft.sender) or window or Window()
+    seq = known.seq_of(draft.message_id)
+    if seq is not None:
+        return Step(Repeat(seq) if seq else Voided(), conversation)
+    refusal = _refusal(conversation, draft, known)
+    if refusal is not None:
+        return Step(refusal, conversation)
+    if draft.kind is Kind.VOID:
+        after, evicted = _remember(conversation, draft, known, 0)
+        return Step(Voided(), after, evicted)
+    change, stays = _worked_in(conversation, draft.change, intervals)
+    row = _next_row(conversation, draft, change)
+    after, evicted = _remember(_after(conversation, row, fused=fused), draft, known, row.seq)
+    return Step(Posted(row.seq, row), after, (*((as_row(row),) if keep_row else ()), *stays, *evicted))
+
+
+def _refusal(conversation: Conversation, draft: Draft, window: Window) -> Refusal | None:
+    """Why a message that is new may not be posted. The order is part of the protocol."""
+    fenced = conversation.fenced(draft.owner)
+    if fenced is not None:
+        return fenced
+    if draft.outbox_seq is not None:
+        refusal = window.refusal(draft.outbox_epoch, draft.outbox_seq)
+        if refusal is not None:
+            return refusal
+    # A VOID is taken whoever sends it: its number would stay open, and a late copy of the message could take it.
+    if draft.kind is Kind.VOID:
+        return None
+    if conversation.roster_seq == 0:
+        is_creation = draft.change is not None and draft.sender.user in draft.change.added
+        return None if is_creation else NotMember()
+    if not draft.is_member:
+        return NotMember()
+    return _roster_moved(conversation, draft.if_roster)
+
+
+def _roster_moved(conversation: Conversation, if_roster: int | None) -> RosterMoved | None:
+    """The condition that the sender set, as sharp as the strategy needs it.
+
+    Small groups share one key, and nobody who came or went may be missed; in a large one somebody always comes, and
+    only who went could read what he must not; in the largest the server keeps the removed out.
+    """
+    if if_roster is None:
+        return None
+    match conversation.strategy:
+        case Strategy.SMALL:
+            moved = conversation.roster_seq != if_roster
+        case Strategy.MID:
+            moved = conversation.removed_seq > if_roster
+        case Strategy.MEGA:
+            moved = False
+    return RosterMoved(conversation.roster_seq) if moved else None
+
+
+def _worked_in(
+    conversation: Conversation, change: RosterChange | None, intervals: Mapping[UserId, Intervals]
+) -> tuple[RosterChange | None, tuple[Row, ...]]:
+    """What the next row really changes, and the members' rows after it."""
+    if change is None:
+        return None, ()
+    return apply_change(intervals, change, seq=conversation.seq + 1, finished=conversation.fanned_out)
+
+
+def _check_finished(conversation: Conversation) -> None:
+    """Fused in front of an unfinished row, a row would stand before it in the inboxes."""
+    if not conversation.is_finished:
+        raise UsageError(f"row {conversation.fanned_out + 1} is unfinished, so nothing can be fused")
+
+
+def _next_row(conversation: Conversation, draft: Draft, change: RosterChange | None) -> PostRow:
+    return PostRow(
+        ConversationSeq(conversation.seq + 1),
+        draft.message_id,
+        draft.kind,
+        conversation.strategy,
+        draft.sender,
+        draft.at_ms,
+        conversation.pulled_seq,
+        change,
+        draft.shared,
+        draft.own,
+    )
+
+
+def _after(conversation: Conversation, row: PostRow, *, fused: bool) -> Conversation:
+    """The head after a row, windows aside."""
+    seq = row.seq
+    pulled = not row.strategy.is_pushed
+    # Nobody has anything to do about a pulled message. A roster change has members' lists to be told.
+    finished = fused or (pulled and row.kind is Kind.MESSAGE and conversation.is_finished)
+    after = conversation._replace(
+        seq=seq,
+        fanned_out=seq if finished else conversation.fanned_out,
+        pulled_seq=seq if pulled else conversation.pulled_seq,
+    )
+    if row.change is None:
+        return after
+    return after._replace(
+        roster_seq=seq,
+        removed_seq=seq if row.change.removed else conversation.removed_seq,
+        members=conversation.members + len(row.change.added) - len(row.change.removed),
+    )
+
+
+def post_roster(
+    conversation: Conversation,
+    change: RosterChange,
+    *,
+    message_id: MessageId,
+    at_ms: int,
+    owner: Owner,
+    intervals: Mapping[UserId, Intervals],
+    fused: bool = False,
+) -> Step[RosterAnswer, Conversation]:
+    """Post a change of members for the service itself, as when the application changed its room.
+
+    Nothing is posted if the members are so already: that is what makes a repeat harmless.
+
+    Args:
+        conversation: The head.
+        change: Who is to be in and who out.
+        message_id: Of the post.
+        at_ms: Now, milliseconds since 1970.
+        owner: The gateway that posts it.
+        intervals: The stays of all users it names, read at this version of the head.
+        fused: As in `post`.
+
+    Raises:
+        UsageError: `fused` while rows are unfinished.
+    """
+    if fused:
+        _check_finished(conversation)
+    seq = ConversationSeq(conversation.seq + 1)
+    effective, stays = apply_change(intervals, change, seq=seq, finished=conversation.fanned_out)
+    if effective == RosterChange():
+        return Step(Unchanged(), conversation)
+    fenced = conversation.fenced(owner)
+    if fenced is not None:
+        return Step(fenced, conversation)
+    row = PostRow(
+        seq, message_id, Kind.ROSTER, conversation.strategy, None, at_ms, conversation.pulled_seq, change=effective
+    )
+    return Step(Posted(seq, row), _after(conversation, row, fused=fused), (as_row(row), *stays))
+
+
+def change_strategy(
+    conversation: Conversation, strategy: Strategy, *, message_id: MessageId, at_ms: int, owner: Owner
+) -> Step[ModeAnswer, Conversation]:
+    """Let the rows from here on reach the members in another way.
+
+    Between pushed and pulled a MODE row says so, and is itself pushed like mid, so that members who are away
+    learn it. For fewer members only when all rows are finished: a row that was queued would be overtaken.
+
+    Raises:
+        UsageError: There are no members yet who could be told.
+    """
+    if strategy is conversation.strategy:
+        return Step(Unchanged(), conversation)
+    fenced = conversation.fenced(owner)
+    if fenced is not None:
+        return Step(fenced, conversation)
+    if strategy < conversation.strategy and not conversation.is_finished:
+        return Step(Unfinished(conversation.fanned_out), conversation)
+    switched = conversation._replace(strategy=strategy)
+    if strategy.is_pushed == conversation.strategy.is_pushed:
+        return Step(Switched(strategy), switched)
+    if conversation.roster_seq == 0:
+        raise UsageError("a conversation begins with its members, not with a mode")
+    seq = ConversationSeq(conversation.seq + 1)
+    body = bytes([strategy])
+    row = PostRow(seq, message_id, Kind.MODE, Strategy.MID, None, at_ms, conversation.pulled_seq, shared=body)
+    return Step(Posted(seq, row), _after(switched, row, fused=False), (as_row(row),))
+
+
+# ---- finishing, fencing ---------------------------------------------------------------------------------------------
+
+
+def raise_fanned_out(conversation: Conversation, upto: int, *, is_own_only: bool = False) -> Step[Raised, Conversation]:
+    """Say that all rows up to `upto` are finished.
+
+    Args:
+        conversation: The head.
+        upto: The last of them; above the head's seq it counts as that.
+        is_own_only: All of them from behind the present `fanned_out` consist of own copies, which lie in the
+            inboxes now: the rows may go.
+    """
+    seq = ConversationSeq(min(upto, conversation.seq))
+    if seq <= conversation.fanned_out:
+        return Step(Raised(conversation.fanned_out), conversation)
+    drop = post_span(conversation.fanned_out, seq) if is_own_only else None
+    return Step(Raised(seq), conversation._replace(fanned_out=seq), drop=drop)
+
+
+def fence(conversation: Conversation, owner: Owner) -> Step[Fenced, Conversation]:
+    """Refuse posts by a gateway's incarnations up to this one, from now on.
+
+    Without it a gateway that was only taken for dead could post behind the one that finishes for it. A fence is kept
+    for ever, because a post may linger as long; what is folded hits living gateways too, and costs them a repeat.
+    """
+    found = conversation.fenced(owner)
+    if found is not None:
+        return Step(found, conversation)
+    others = tuple(fence for fence in conversation.fences if fence.gateway != owner.gateway)
+    fences = (*others, Fence(*owner))
+    below = conversation.fenced_below
+    if len(fences) > MAX_FENCES:
+        below = max(below, min(fence.incarnation for fence in fences))
+    kept = tuple(fence for fence in fences if fence.incarnation > below)
+    after, evicted = _fitted(conversation._replace(fences=kept, fenced_below=below))
+    return Step(Fenced(owner.incarnation), after, evicted)
+
+
+# ---- windows in the head --------------------------------------------------------------------------------------------
+
+
+def _remember(
+    conversation: Conversation, draft: Draft, window: Window, seq: int
+) -> tuple[Conversation, tuple[Row, ...]]:
+    """The head with the sender's window, and windows that had to leave it for that."""
+    after = window.remember(draft.message_id, seq, epoch=draft.outbox_epoch, number=draft.outbox_seq)
+    others = [entry for entry in conversation.windows if entry[0] != draft.sender]
+    return _fitted(conversation._replace(windows=(*others, (draft.sender, after))))
+
+
+# Upper bounds of what msgpack needs: 11 fields of at most 9 bytes with the array's own; the names, numbers and headers
+# of a fence and of a window. A window is then at most 836 bytes and all fences 1,024, so the latest window always fits.
+_FIXED_BYTES = 112
+_FENCE_BYTES = 16
+_WINDOW_BYTES = 68
+
+
+def _fitted(conversation: Conversation) -> tuple[Conversation, tuple[Row, ...]]:
+    """Put the windows that were not used for longest into rows, until the head is within its bound."""
+    windows = conversation.windows
+    size = _FIXED_BYTES + sum([_WINDOW_BYTES + len(window.recent) for _, window in windows])
+    size += sum([_FENCE_BYTES + len(fence.gateway) for fence in conversation.fences])
+    evicted = 0
+    while size > MAX_STATE_BYTES:
+        size -= _WINDOW_BYTES + len(windows[evicted][1].recent)
+        evicted += 1
+    if not evicted:
+        return conversation, ()
+    rows = tuple(Row(window_key(device), encode_window(window)) for device, window in windows[:evicted])
+    return conversation._replace(windows=windows[evicted:], has_evicted=True), rows
+
+
+# ---- bytes ----------------------------------------------------------------------------------------------------------
+
+
+def partition(conversation: ConversationId) -> Partition:
+    """Where a conversation is kept."""
+    return Partition(f"conv/{conversation}")
+
+
+def encode(conversation: Conversation) -> bytes:
+    """The head's state, at most `MAX_STATE_BYTES`."""
+    windows = [(device, *window) for device, window in conversation.windows]
+    return pack(*conversation[:9], windows, conversation.has_evicted)
+
+
+_SHAPE = (int, int, int, int, int, int, int, tuple, int, tuple, bool)
+
+
+def decode(data: bytes) -> Conversation:
+    """Read the head's state; empty for one that was never written.
+
+    Raises:
+        CorruptStateError: It is none.
+    """
+    if not data:
+        return NEW_CONVERSATION
+    fields = unpack(data, kind="conversation", shape=_SHAPE)
+    seq, fanned_out, roster_seq, removed_seq, members, strategy, pulled_seq, fences, below, windows, evicted = fields
+    with reading("conversation"):
+        return Conversation(
+            seq,
+            fanned_out,
+            roster_seq,
+            removed_seq,
+            members,
+            Strategy(strategy),
+            pulled_seq,
+            tuple(Fence(GatewayId(gateway), int(incarnation)) for gateway, incarnation in fences),
+            below,
+            tuple(_window(*entry) for entry in windows),
+            evicted,
+        )
+
+
+def _window(device: Any, epoch: Any, last: Any, recent: Any) -> tuple[DeviceId, Window]:
+    return DeviceId.parse(device), checked_window(epoch, last, recent)
