@@ -1,0 +1,241 @@
+"""The Double Ratchet with the post-quantum ratchet mixed in, as two functions on a frozen state.
+
+Theory of operation. `send` and `receive` derive the keys of one message and return the state as it will be
+if the message is good. Nothing is changed: the caller checks the MAC, decrypts, and only then keeps the
+returned state. Forgetting a failed attempt is dropping a reference.
+
+Three things differ from the textbook. On a Diffie-Hellman step nothing is skipped in the old chain, whose
+length the header therefore need not say: old chains stay usable while they are among the last five. Skipped
+keys are kept as seeds, because the post-quantum key comes with the message. And there are two forward limits:
+this module's, counted per chain, and the post-quantum ratchet's own, which runs on over chains.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import islice
+from types import MappingProxyType
+from typing import Final, NamedTuple
+
+from whisperkit.errors import DuplicateMessageError, SkippedTooFarError
+from whisperkit.ratchet import spqr_interim as spqr
+from whisperkit.ratchet.chains import (
+    ChainKey,
+    MessageKeys,
+    MessageSeed,
+    RootKey,
+    message_keys,
+    message_seed,
+    next_chain_key,
+    next_root,
+)
+from whisperkit.ratchet.curve import KeyPair, PublicKey, RandomBytes, agree, generate
+from whisperkit.ratchet.redaction import redacted
+
+__all__ = [
+    "MAX_FORWARD_JUMP",
+    "MAX_RECEIVING_CHAINS",
+    "MAX_SKIPPED_KEYS",
+    "NO_SEEDS",
+    "Header",
+    "RatchetState",
+    "Received",
+    "ReceivingChain",
+    "SendingChain",
+    "Sent",
+    "receive",
+    "send",
+    "skip",
+]
+
+# How far a header may jump ahead. The header is not authenticated before its key is derived, so this is
+# what one forged message can cost: 25,000 hashes, about 50 ms. The number is the official one.
+MAX_FORWARD_JUMP: Final = 25_000
+
+# How many skipped seeds a chain keeps. A forger gains nothing, as nothing is kept before the MAC is good;
+# a peer gains 2,000 times 36 bytes in each of five chains. A key kept longer is a key stolen later.
+MAX_SKIPPED_KEYS: Final = 2_000
+
+# How many of the peer's ratchet keys stay usable for late messages.
+MAX_RECEIVING_CHAINS: Final = 5
+
+NO_SEEDS: Final[Mapping[int, MessageSeed]] = MappingProxyType({})
+
+
+class SendingChain(NamedTuple):
+    """The chain of the messages that this side sends.
+
+    Attributes:
+        ratchet: The key pair whose public half is in their headers.
+        key: ``CKs``.
+        index: The counter of the next message.
+    """
+
+    ratchet: KeyPair
+    key: ChainKey
+    index: int
+
+    __repr__ = redacted
+
+
+class ReceivingChain(NamedTuple):
+    """The chain of messages under one of the peer's ratchet keys.
+
+    Attributes:
+        number: Chains of a session are numbered from 0, so that their skipped seeds can be stored apart.
+        ratchet_key: The peer's public key.
+        key: ``CKr``.
+        index: The counter that is expected next.
+        skipped: Seeds of messages that were jumped over, by counter, the oldest first. Never changed in place.
+    """
+
+    number: int
+    ratchet_key: PublicKey
+    key: ChainKey
+    index: int
+    skipped: Mapping[int, MessageSeed] = NO_SEEDS
+
+    __repr__ = redacted
+
+
+class RatchetState(NamedTuple):
+    """All of one session's ratchet.
+
+    Attributes:
+        root_key: ``RK``.
+        sending: The chain to send in.
+        receiving: At most `MAX_RECEIVING_CHAINS`, the oldest first.
+        previous_counter: What the headers say about the sending chain before: its length less one, at least 0.
+        spqr: The post-quantum ratchet.
+    """
+
+    root_key: RootKey
+    sending: SendingChain
+    receiving: tuple[ReceivingChain, ...]
+    previous_counter: int
+    spqr: spqr.SpqrState
+
+    __repr__ = redacted
+
+
+class Header(NamedTuple):
+    """What a message says about its keys.
+
+    Attributes:
+        ratchet_key: The sender's ratchet key.
+        counter: The message's position in its chain.
+        pq_ratchet: The message of the post-quantum ratchet.
+    """
+
+    ratchet_key: PublicKey
+    counter: int
+    pq_ratchet: bytes
+
+
+class Sent(NamedTuple):
+    """The keys for one message to send, and the state after it."""
+
+    state: RatchetState
+    header: Header
+    keys: MessageKeys
+
+    __repr__ = redacted
+
+
+class Received(NamedTuple):
+    """The keys of one message that came, and the state after it, to be kept only if its MAC is good."""
+
+    state: RatchetState
+    keys: MessageKeys
+
+    __repr__ = redacted
+
+
+def send(state: RatchetState, *, random_bytes: RandomBytes) -> Sent:
+    """Derive the keys of the next message to send."""
+    post_quantum = spqr.send(state.spqr, random_bytes=random_bytes)
+    chain = state.sending
+    header = Header(chain.ratchet.public, chain.index, post_quantum.message)
+    keys = message_keys(message_seed(chain.key), post_quantum.key)
+    advanced = SendingChain(chain.ratchet, next_chain_key(chain.key), chain.index + 1)
+    return Sent(state._replace(sending=advanced, spqr=post_quantum.state), header, keys)
+
+
+def receive(
+    state: RatchetState, header: Header, *, random_bytes: RandomBytes, max_jump: int | None = MAX_FORWARD_JUMP
+) -> Received:
+    """Derive the keys of a message that came.
+
+    Args:
+        state: The state before it.
+        header: What the message says; nothing of it is trusted.
+        random_bytes: Asked for 32 bytes if the message brings a new ratchet key.
+        max_jump: How far it may be ahead of its chain; `None` for no limit, in a session with oneself.
+
+    Raises:
+        DuplicateMessageError: Its seed was used or given up.
+        SkippedTooFarError: It is too far ahead.
+        InvalidKeyError: Its ratchet key is of low order.
+        InvalidMessageError: The post-quantum ratchet refuses it.
+    """
+    chain = _find(state.receiving, header.ratchet_key)
+    if chain is None:
+        state = _turn(state, header.ratchet_key, random_bytes=random_bytes)
+        chain = state.receiving[-1]
+    seed, advanced = _seed_for(chain, header.counter, max_jump)
+    post_quantum = spqr.receive(state.spqr, header.pq_ratchet)
+    chains = tuple(advanced if each is chain else each for each in state.receiving)
+    after = state._replace(receiving=chains, spqr=post_quantum.state)
+    return Received(after, message_keys(seed, post_quantum.key))
+
+
+def _find(chains: tuple[ReceivingChain, ...], ratchet_key: PublicKey) -> ReceivingChain | None:
+    return next((chain for chain in reversed(chains) if chain.ratchet_key == ratchet_key), None)
+
+
+def _turn(state: RatchetState, ratchet_key: PublicKey, *, random_bytes: RandomBytes) -> RatchetState:
+    """The Diffie-Hellman step: a receiving chain for the new key, and a sending chain of one's own to answer in."""
+    root_key, receiving_key = next_root(state.root_key, agree(state.sending.ratchet.private, ratchet_key))
+    ratchet = generate(random_bytes=random_bytes)
+    root_key, sending_key = next_root(root_key, agree(ratchet.private, ratchet_key))
+    number = state.receiving[-1].number + 1 if state.receiving else 0
+    opened = ReceivingChain(number, ratchet_key, receiving_key, 0)
+    return state._replace(
+        root_key=root_key,
+        sending=SendingChain(ratchet, sending_key, 0),
+        receiving=(*state.receiving, opened)[-MAX_RECEIVING_CHAINS:],
+        previous_counter=max(0, state.sending.index - 1),
+    )
+
+
+def _seed_for(chain: ReceivingChain, counter: int, max_jump: int | None) -> tuple[MessageSeed, ReceivingChain]:
+    """The seed of message `counter`, and the chain after it."""
+    if counter < chain.index:
+        return _take_skipped(chain, counter)
+    gap = counter - chain.index
+    if max_jump is not None and gap > max_jump:
+        raise SkippedTooFarError(gap=gap, limit=max_jump)
+    key, skipped = chain.key, chain.skipped
+    if gap:
+        key, skipped = skip(key, skipped, chain.index, counter)
+    return message_seed(key), chain._replace(key=next_chain_key(key), index=counter + 1, skipped=skipped)
+
+
+def _take_skipped(chain: ReceivingChain, counter: int) -> tuple[MessageSeed, ReceivingChain]:
+    if counter not in chain.skipped:
+        raise DuplicateMessageError(counter=counter, chain_index=chain.index)
+    skipped = dict(chain.skipped)
+    return skipped.pop(counter), chain._replace(skipped=skipped)
+
+
+def skip(
+    key: ChainKey, skipped: Mapping[int, MessageSeed], start: int, stop: int
+) -> tuple[ChainKey, Mapping[int, MessageSeed]]:
+    """Walk a chain from `start` to `stop`, keeping the newest `MAX_SKIPPED_KEYS` seeds of old and new ones."""
+    added: dict[int, MessageSeed] = {}
+    for counter in range(start, stop):
+        if counter >= stop - MAX_SKIPPED_KEYS:
+            added[counter] = message_seed(key)
+        key = next_chain_key(key)
+    surplus = max(0, len(skipped) + len(added) - MAX_SKIPPED_KEYS)
+    return key, {**dict(islice(skipped.items(), surplus, None)), **added}

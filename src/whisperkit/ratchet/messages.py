@@ -1,0 +1,357 @@
+"""The four messages of the wire, as bytes and as values.
+
+A version byte, a protobuf, and what authenticates it: eight bytes of HMAC for a `SignalMessage`, nothing of
+its own for a `PreKeySignalMessage` that wraps one, 64 bytes of signature for a `SenderKeyMessage`. A
+`SenderKeyDistributionMessage` has nothing either: it travels inside an encrypted message.
+
+Decoding checks form only. Each decoded value keeps the bytes that its MAC or signature covers, because those
+are checked over what came and never over a re-encoding: the wire leaves order and unknown fields open.
+"""
+
+from __future__ import annotations
+
+import hmac
+import uuid
+from collections.abc import Mapping
+from enum import IntEnum
+from typing import Final, NamedTuple, TypeVar
+
+from whisperkit.errors import AuthenticationError, InvalidMessageError, UnsupportedVersionError
+from whisperkit.ratchet.chains import ChainKey, MacKey
+from whisperkit.ratchet.curve import PUBLIC_KEY_BYTES, PrivateKey, PublicKey, RandomBytes, decode_public
+from whisperkit.ratchet.kem import check_ciphertext
+from whisperkit.ratchet.protobuf import BYTES, UINT32, Fields, read, write
+from whisperkit.ratchet.redaction import redacted
+from whisperkit.ratchet.xeddsa import SIGNATURE_BYTES, sign, verify
+
+__all__ = [
+    "MAC_BYTES",
+    "SENDER_KEY_VERSION",
+    "SESSION_VERSION",
+    "CiphertextMessage",
+    "MessageType",
+    "PreKeySignalMessage",
+    "SenderKeyDistributionMessage",
+    "SenderKeyMessage",
+    "SignalMessage",
+    "encode_sender_key_message",
+    "encode_signal_message",
+]
+
+SESSION_VERSION: Final = 4
+SENDER_KEY_VERSION: Final = 3
+MAC_BYTES: Final = 8
+
+_VERSION_BYTE: Final = bytes([SESSION_VERSION << 4 | 4])
+_SENDER_KEY_VERSION_BYTE: Final = bytes([SENDER_KEY_VERSION << 4 | SENDER_KEY_VERSION])
+_MIN_SIGNAL_BYTES: Final = 1 + MAC_BYTES
+_MIN_SENDER_KEY_BYTES: Final = 1 + SIGNATURE_BYTES
+
+_SIGNAL_FIELDS: Final = {1: BYTES, 2: UINT32, 3: UINT32, 4: BYTES, 5: BYTES, 6: BYTES}
+_PREKEY_FIELDS: Final = {1: UINT32, 2: BYTES, 3: BYTES, 4: BYTES, 5: UINT32, 6: UINT32, 7: UINT32, 8: BYTES}
+_DISTRIBUTION_FIELDS: Final = {1: BYTES, 2: UINT32, 3: UINT32, 4: BYTES, 5: BYTES}
+_SENDER_KEY_FIELDS: Final = {1: BYTES, 2: UINT32, 3: UINT32, 4: BYTES}
+
+V = TypeVar("V", int, bytes)
+
+
+class MessageType(IntEnum):
+    """The kinds of ciphertext, with the numbers of the official library."""
+
+    WHISPER = 2
+    PREKEY = 3
+    SENDER_KEY = 7
+
+
+class CiphertextMessage(NamedTuple):
+    """An encrypted message: a transport carries both parts.
+
+    Attributes:
+        type: Which kind; `PREKEY` until the other side has answered.
+        body: The bytes of the wire.
+    """
+
+    type: MessageType
+    body: bytes
+
+
+class SignalMessage(NamedTuple):
+    """A message in a session.
+
+    Attributes:
+        ratchet_key: The sender's current ratchet key.
+        counter: Position in the sending chain, from 0.
+        previous_counter: Length of the sending chain before, less one; receivers do not use it.
+        ciphertext: The encrypted body.
+        pq_ratchet: What the post-quantum ratchet says.
+        addresses: Sender and recipient as 36 bytes, inside first messages; `None` if absent.
+        authenticated: The bytes under the MAC.
+        mac: What came as MAC.
+    """
+
+    ratchet_key: PublicKey
+    counter: int
+    previous_counter: int
+    ciphertext: bytes
+    pq_ratchet: bytes
+    addresses: bytes | None
+    authenticated: bytes
+    mac: bytes
+
+    @classmethod
+    def decode(cls, data: bytes) -> SignalMessage:
+        """Read a message of type `WHISPER`.
+
+        Raises:
+            InvalidMessageError: Too short, no protobuf, or a field is missing.
+            UnsupportedVersionError: Of another version.
+            InvalidKeyError: The ratchet key is none.
+        """
+        _check_version(data, SESSION_VERSION, min_bytes=_MIN_SIGNAL_BYTES)
+        fields = read(data[1:-MAC_BYTES], _SIGNAL_FIELDS)
+        return cls(
+            ratchet_key=decode_public(_required(fields.blobs, 1)),
+            counter=_required(fields.numbers, 2),
+            previous_counter=fields.numbers.get(3, 0),
+            ciphertext=_required(fields.blobs, 4),
+            pq_ratchet=fields.blobs.get(5, b""),
+            addresses=fields.blobs.get(6),
+            authenticated=data[:-MAC_BYTES],
+            mac=data[-MAC_BYTES:],
+        )
+
+    def verify_mac(self, key: MacKey, *, sender: PublicKey, receiver: PublicKey) -> None:
+        """Check the MAC, which binds the message to both identities.
+
+        Raises:
+            AuthenticationError: It does not fit.
+        """
+        if not hmac.compare_digest(_mac(key, sender, receiver, self.authenticated), self.mac):
+            raise AuthenticationError("the MAC of a message does not fit")
+
+
+def encode_signal_message(
+    *,
+    ratchet_key: PublicKey,
+    counter: int,
+    previous_counter: int,
+    ciphertext: bytes,
+    pq_ratchet: bytes,
+    addresses: bytes | None,
+    mac_key: MacKey,
+    sender: PublicKey,
+    receiver: PublicKey,
+) -> bytes:
+    """Write a message of type `WHISPER`, MAC included."""
+    authenticated = _VERSION_BYTE + write(
+        (
+            (1, ratchet_key),
+            (2, counter),
+            (3, previous_counter),
+            (4, ciphertext),
+            (5, pq_ratchet),
+            (6, addresses),
+        )
+    )
+    return authenticated + _mac(mac_key, sender, receiver, authenticated)
+
+
+class PreKeySignalMessage(NamedTuple):
+    """A first message: what the receiver needs to make the session, and a message in it.
+
+    Attributes:
+        pre_key_id: The one-time Curve25519 prekey that was used; `None` if there was none left.
+        base_key: The sender's base key, which names the session.
+        identity_key: The sender's identity key.
+        message: A whole `SignalMessage`, encoded.
+        registration_id: The sender's; 0 if absent.
+        signed_pre_key_id: The signed prekey that was used.
+        kyber_pre_key_id: The Kyber prekey that was used.
+        kyber_ciphertext: The secret encapsulated to it, 1,569 bytes.
+    """
+
+    pre_key_id: int | None
+    base_key: PublicKey
+    identity_key: PublicKey
+    message: bytes
+    registration_id: int
+    signed_pre_key_id: int
+    kyber_pre_key_id: int
+    kyber_ciphertext: bytes
+
+    def encode(self) -> bytes:
+        """Write the message."""
+        return _VERSION_BYTE + write(
+            (
+                (1, self.pre_key_id),
+                (2, self.base_key),
+                (3, self.identity_key),
+                (4, self.message),
+                (5, self.registration_id),
+                (6, self.signed_pre_key_id),
+                (7, self.kyber_pre_key_id),
+                (8, self.kyber_ciphertext),
+            )
+        )
+
+    @classmethod
+    def decode(cls, data: bytes) -> PreKeySignalMessage:
+        """Read a message of type `PREKEY`.
+
+        Raises:
+            InvalidMessageError: Empty, no protobuf, or a field is missing.
+            UnsupportedVersionError: Of another version, such as 3: a handshake without a KEM.
+            InvalidKeyError: A key or the KEM ciphertext is none.
+        """
+        _check_version(data, SESSION_VERSION, min_bytes=1)
+        fields = read(data[1:], _PREKEY_FIELDS)
+        return cls(
+            pre_key_id=fields.numbers.get(1),
+            base_key=decode_public(_required(fields.blobs, 2)),
+            identity_key=decode_public(_required(fields.blobs, 3)),
+            message=_required(fields.blobs, 4),
+            registration_id=fields.numbers.get(5, 0),
+            signed_pre_key_id=_required(fields.numbers, 6),
+            kyber_pre_key_id=_required(fields.numbers, 7),
+            kyber_ciphertext=check_ciphertext(_required(fields.blobs, 8)),
+        )
+
+
+class SenderKeyDistributionMessage(NamedTuple):
+    """A sender key, for those who shall read a group's messages. A secret: it travels inside encrypted messages.
+
+    Attributes:
+        distribution_id: Which list of readers.
+        chain_id: Which of the sender's keys for that list.
+        iteration: The position from which on its holder can read.
+        chain_key: The chain key at that position.
+        signing_key: What the sender's messages are verified with.
+    """
+
+    distribution_id: uuid.UUID
+    chain_id: int
+    iteration: int
+    chain_key: ChainKey
+    signing_key: PublicKey
+
+    __repr__ = redacted
+
+    def encode(self) -> bytes:
+        """Write the message: about 96 bytes."""
+        return _SENDER_KEY_VERSION_BYTE + write(
+            (
+                (1, self.distribution_id.bytes),
+                (2, self.chain_id),
+                (3, self.iteration),
+                (4, self.chain_key),
+                (5, self.signing_key),
+            )
+        )
+
+    @classmethod
+    def decode(cls, data: bytes) -> SenderKeyDistributionMessage:
+        """Read the message.
+
+        Raises:
+            InvalidMessageError: Too short, no protobuf, or a field is missing or of a wrong size.
+            UnsupportedVersionError: Of another version.
+            InvalidKeyError: The signing key is of another type.
+        """
+        _check_version(data, SENDER_KEY_VERSION, min_bytes=_MIN_SENDER_KEY_BYTES)
+        fields = read(data[1:], _DISTRIBUTION_FIELDS)
+        return cls(
+            distribution_id=uuid.UUID(bytes=_sized(fields, 1, 16)),
+            chain_id=_required(fields.numbers, 2),
+            iteration=_required(fields.numbers, 3),
+            chain_key=ChainKey(_sized(fields, 4, 32)),
+            signing_key=decode_public(_sized(fields, 5, PUBLIC_KEY_BYTES)),
+        )
+
+
+class SenderKeyMessage(NamedTuple):
+    """A group message.
+
+    Attributes:
+        distribution_id: Which list of readers.
+        chain_id: Which of the sender's keys.
+        iteration: Position in its chain, from 0.
+        ciphertext: The encrypted body.
+        signed: The bytes under the signature.
+        signature: What came as signature.
+    """
+
+    distribution_id: uuid.UUID
+    chain_id: int
+    iteration: int
+    ciphertext: bytes
+    signed: bytes
+    signature: bytes
+
+    @classmethod
+    def decode(cls, data: bytes) -> SenderKeyMessage:
+        """Read a message of type `SENDER_KEY`.
+
+        Raises:
+            InvalidMessageError: Too short, no protobuf, or a field is missing or of a wrong size.
+            UnsupportedVersionError: Of another version.
+        """
+        _check_version(data, SENDER_KEY_VERSION, min_bytes=_MIN_SENDER_KEY_BYTES)
+        fields = read(data[1:-SIGNATURE_BYTES], _SENDER_KEY_FIELDS)
+        return cls(
+            distribution_id=uuid.UUID(bytes=_sized(fields, 1, 16)),
+            chain_id=_required(fields.numbers, 2),
+            iteration=_required(fields.numbers, 3),
+            ciphertext=_required(fields.blobs, 4),
+            signed=data[:-SIGNATURE_BYTES],
+            signature=data[-SIGNATURE_BYTES:],
+        )
+
+    def verify_signature(self, signing_key: PublicKey) -> None:
+        """Check the signature.
+
+        Raises:
+            InvalidSignatureError: It does not fit.
+        """
+        verify(signing_key, self.signed, self.signature)
+
+
+def encode_sender_key_message(
+    *,
+    distribution_id: uuid.UUID,
+    chain_id: int,
+    iteration: int,
+    ciphertext: bytes,
+    signing_key: PrivateKey,
+    random_bytes: RandomBytes,
+) -> bytes:
+    """Write a message of type `SENDER_KEY`, signature included."""
+    signed = _SENDER_KEY_VERSION_BYTE + write(
+        ((1, distribution_id.bytes), (2, chain_id), (3, iteration), (4, ciphertext))
+    )
+    return signed + sign(signing_key, signed, random_bytes=random_bytes)
+
+
+def _mac(key: MacKey, sender: PublicKey, receiver: PublicKey, authenticated: bytes) -> bytes:
+    return hmac.digest(key, sender + receiver + authenticated, "sha256")[:MAC_BYTES]
+
+
+def _check_version(data: bytes, supported: int, *, min_bytes: int) -> None:
+    # Only the upper half of the byte counts; the lower one is covered by MAC or signature like the rest.
+    if len(data) < min_bytes:
+        raise InvalidMessageError(f"a message has at least {min_bytes} bytes, got {len(data)}")
+    if data[0] >> 4 != supported:
+        raise UnsupportedVersionError(found=data[0] >> 4, supported=(supported,))
+
+
+def _required(fields: Mapping[int, V], number: int) -> V:
+    # Presence, not truth: an id or a counter of 0 is as good as any.
+    if number not in fields:
+        raise InvalidMessageError(f"protobuf field {number} is missing")
+    return fields[number]
+
+
+def _sized(fields: Fields, number: int, size: int) -> bytes:
+    value = _required(fields.blobs, number)
+    if len(value) != size:
+        raise InvalidMessageError(f"protobuf field {number} has {size} bytes, got {len(value)}")
+    return value

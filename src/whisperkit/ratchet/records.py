@@ -1,0 +1,452 @@
+"""How a device's keys are stored: the names of the records, and their bytes.
+
+Every record is a msgpack array that begins with the version of its layout. What is read comes from the
+device's own store, so a record that is not of its form is a `CorruptStateError`: not a peer's doing.
+
+Row keys, all beneath ``r/`` (numbers are four bytes, big-endian):
+
+    r/identity                          own identity keys, registration id, next prekey number
+    r/ec/<number>                       one-time Curve25519 prekey
+    r/signed/<number>                   signed prekey
+    r/kyber/<number>                    Kyber prekey
+    r/used/<kyber number><signed number>  base keys seen with a last resort
+    r/peer/<device>                     the identity key trusted for a device
+    r/session/<device>/                 which sessions there are with a device
+    r/session/<device>/<session>        one session
+    r/session/<device>/<session><chain>   skipped seeds of one of its receiving chains
+    r/own/<distribution>                own sender keys
+    r/key/<distribution><device>        a device's sender keys
+
+Skipped seeds have rows of their own, so that a session stays a few KiB however much was skipped.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Mapping
+from struct import Struct
+from typing import Final, NamedTuple, NoReturn
+
+import msgpack
+
+from whisperkit.errors import CorruptStateError
+from whisperkit.ids import DeviceId
+from whisperkit.ratchet import spqr_interim as spqr
+from whisperkit.ratchet.chains import ChainKey, MessageSeed, RootKey
+from whisperkit.ratchet.curve import KeyPair, PrivateKey, PublicKey
+from whisperkit.ratchet.double_ratchet import NO_SEEDS, RatchetState, ReceivingChain, SendingChain
+from whisperkit.ratchet.kem import KemKeyPair, KemPublicKey, KemSeed
+from whisperkit.ratchet.prekeys import KyberPreKey, OneTimePreKey, SignedPreKey
+from whisperkit.ratchet.sender_keys import SenderKeyState
+from whisperkit.ratchet.session import Parties, Pending, Session
+
+__all__ = [
+    "IDENTITY_KEY",
+    "KYBER_PREFIX",
+    "SIGNED_PREFIX",
+    "USED_PREFIX",
+    "LocalIdentity",
+    "Peer",
+    "Shelf",
+    "decode_kyber_prekey",
+    "decode_local_identity",
+    "decode_one_time_prekey",
+    "decode_peer",
+    "decode_sender_keys",
+    "decode_session",
+    "decode_shelf",
+    "decode_signed_prekey",
+    "decode_skipped",
+    "encode_kyber_prekey",
+    "encode_local_identity",
+    "encode_one_time_prekey",
+    "encode_peer",
+    "encode_sender_keys",
+    "encode_session",
+    "encode_shelf",
+    "encode_signed_prekey",
+    "encode_skipped",
+    "kyber_prekey_key",
+    "one_time_prekey_key",
+    "own_sender_key_key",
+    "peer_key",
+    "sender_key_key",
+    "session_key",
+    "session_prefix",
+    "signed_prekey_key",
+    "skipped_key",
+    "used_key",
+]
+
+IDENTITY_KEY: Final = b"r/identity"
+SIGNED_PREFIX: Final = b"r/signed/"
+KYBER_PREFIX: Final = b"r/kyber/"
+USED_PREFIX: Final = b"r/used/"
+
+_LAYOUT: Final = 1
+_SEED: Final = Struct(">I32s")
+
+
+class LocalIdentity(NamedTuple):
+    """Who the device is.
+
+    Attributes:
+        pair: Its identity keys.
+        registration_id: Drawn when it was set up.
+        next_prekey: The number of the next prekey; numbers only rise.
+    """
+
+    pair: KeyPair
+    registration_id: int
+    next_prekey: int
+
+
+class Peer(NamedTuple):
+    """Whom the device takes another one for.
+
+    Attributes:
+        identity_key: The identity key that is trusted, 33 bytes.
+        trusted_at_ms: Since when, milliseconds since 1970.
+        verified_at_ms: When a person compared safety numbers; `None` for never with this key.
+    """
+
+    identity_key: PublicKey
+    trusted_at_ms: int
+    verified_at_ms: int | None = None
+
+
+class Shelf(NamedTuple):
+    """Which sessions there are with a device, by number.
+
+    Attributes:
+        current: The one to send in, or `None`.
+        archived: The others, the newest first.
+        next_number: The number of the next one.
+    """
+
+    current: int | None = None
+    archived: tuple[int, ...] = ()
+    next_number: int = 0
+
+
+# ---- names ----------------------------------------------------------------------------------------------------------
+
+
+def one_time_prekey_key(number: int) -> bytes:
+    """The record of a one-time prekey."""
+    return b"r/ec/" + _number(number)
+
+
+def signed_prekey_key(number: int) -> bytes:
+    """The record of a signed prekey."""
+    return SIGNED_PREFIX + _number(number)
+
+
+def kyber_prekey_key(number: int) -> bytes:
+    """The record of a Kyber prekey."""
+    return KYBER_PREFIX + _number(number)
+
+
+def used_key(kyber: int, signed: int) -> bytes:
+    """The record of the base keys seen with a last resort and a signed prekey."""
+    return USED_PREFIX + _number(kyber) + _number(signed)
+
+
+def peer_key(remote: DeviceId) -> bytes:
+    """The record of whom a device is taken for."""
+    return b"r/peer/" + remote.encode()
+
+
+def session_prefix(remote: DeviceId) -> bytes:
+    """The record that lists the sessions with a device; the keys of the sessions begin with it."""
+    return b"r/session/" + remote.encode() + b"/"
+
+
+def session_key(remote: DeviceId, session: int) -> bytes:
+    """The record of one session."""
+    return session_prefix(remote) + _number(session)
+
+
+def skipped_key(remote: DeviceId, session: int, number: int) -> bytes:
+    """The record of the skipped seeds of one receiving chain."""
+    return session_key(remote, session) + _number(number)
+
+
+def own_sender_key_key(distribution: uuid.UUID) -> bytes:
+    """The record of the device's own sender keys."""
+    return b"r/own/" + distribution.bytes
+
+
+def sender_key_key(distribution: uuid.UUID, sender: DeviceId) -> bytes:
+    """The record of another device's sender keys: 62 bytes at most."""
+    return b"r/key/" + distribution.bytes + sender.encode()
+
+
+def _number(number: int) -> bytes:
+    return number.to_bytes(4, "big")
+
+
+# ---- contents -------------------------------------------------------------------------------------------------------
+
+
+def encode_local_identity(identity: LocalIdentity) -> bytes:
+    """Write who the device is."""
+    return _pack(*identity.pair, identity.registration_id, identity.next_prekey)
+
+
+def decode_local_identity(data: bytes) -> LocalIdentity:
+    """Read it."""
+    match _unpack("identity", data):
+        case [bytes(public), bytes(private), int(registration_id), int(next_prekey)]:
+            return LocalIdentity(_pair(public, private), registration_id, next_prekey)
+        case _:
+            _refuse("identity")
+
+
+def encode_peer(peer: Peer) -> bytes:
+    """Write whom a device is taken for."""
+    return _pack(*peer)
+
+
+def decode_peer(data: bytes) -> Peer:
+    """Read it."""
+    match _unpack("peer", data):
+        case [bytes(identity_key), int(trusted_at_ms), (int() | None) as verified_at_ms]:
+            return Peer(PublicKey(identity_key), trusted_at_ms, verified_at_ms)
+        case _:
+            _refuse("peer")
+
+
+def encode_one_time_prekey(prekey: OneTimePreKey) -> bytes:
+    """Write a one-time prekey."""
+    return _pack(prekey.number, *prekey.pair)
+
+
+def decode_one_time_prekey(data: bytes) -> OneTimePreKey:
+    """Read it."""
+    match _unpack("one-time prekey", data):
+        case [int(number), bytes(public), bytes(private)]:
+            return OneTimePreKey(number, _pair(public, private))
+        case _:
+            _refuse("one-time prekey")
+
+
+def encode_signed_prekey(prekey: SignedPreKey) -> bytes:
+    """Write a signed prekey."""
+    return _pack(prekey.number, *prekey.pair, prekey.signature, prekey.made_at_ms, prekey.replaced_at_ms)
+
+
+def decode_signed_prekey(data: bytes) -> SignedPreKey:
+    """Read it."""
+    match _unpack("signed prekey", data):
+        case [int(number), bytes(public), bytes(private), bytes(signature), int(made), (int() | None) as replaced]:
+            return SignedPreKey(number, _pair(public, private), signature, made, replaced)
+        case _:
+            _refuse("signed prekey")
+
+
+def encode_kyber_prekey(prekey: KyberPreKey) -> bytes:
+    """Write a Kyber prekey."""
+    return _pack(
+        prekey.number,
+        *prekey.pair,
+        prekey.signature,
+        prekey.made_at_ms,
+        prekey.is_last_resort,
+        prekey.replaced_at_ms,
+    )
+
+
+def decode_kyber_prekey(data: bytes) -> KyberPreKey:
+    """Read it."""
+    match _unpack("kyber prekey", data):
+        case [
+            int(number),
+            bytes(public),
+            bytes(seed),
+            bytes(signature),
+            int(made),
+            bool(is_last_resort),
+            (int() | None) as replaced,
+        ]:
+            pair = KemKeyPair(KemPublicKey(public), KemSeed(seed))
+            return KyberPreKey(number, pair, signature, made, is_last_resort, replaced)
+        case _:
+            _refuse("kyber prekey")
+
+
+def encode_shelf(shelf: Shelf) -> bytes:
+    """Write the list of sessions."""
+    return _pack(*shelf)
+
+
+def decode_shelf(data: bytes) -> Shelf:
+    """Read it."""
+    match _unpack("list of sessions", data):
+        case [(int() | None) as current, [*archived], int(next_number)]:
+            return Shelf(current, tuple(_int("list of sessions", each) for each in archived), next_number)
+        case _:
+            _refuse("list of sessions")
+
+
+def encode_session(session: Session) -> bytes:
+    """Write a session, all but its skipped seeds."""
+    state = session.ratchet
+    return _pack(
+        session.parties,
+        session.base_key,
+        state.root_key,
+        (*state.sending.ratchet, state.sending.key, state.sending.index),
+        [(each.number, each.ratchet_key, each.key, each.index, len(each.skipped)) for each in state.receiving],
+        state.previous_counter,
+        spqr.encode(state.spqr),
+        session.pending,
+    )
+
+
+def decode_session(data: bytes, skipped: Callable[[int], bytes | None]) -> Session:
+    """Read a session.
+
+    Args:
+        data: What `encode_session` wrote.
+        skipped: Finds the skipped seeds of a chain, by its number, as `encode_skipped` wrote them.
+    """
+    match _unpack("session", data):
+        case [
+            parties,
+            bytes(base_key),
+            bytes(root_key),
+            [bytes(public), bytes(private), bytes(key), int(index)],
+            [*receiving],
+            int(previous_counter),
+            bytes(post_quantum),
+            pending,
+        ]:
+            state = RatchetState(
+                root_key=RootKey(root_key),
+                sending=SendingChain(_pair(public, private), ChainKey(key), index),
+                receiving=tuple(_decode_chain(each, skipped) for each in receiving),
+                previous_counter=previous_counter,
+                spqr=spqr.decode(post_quantum),
+            )
+            return Session(_decode_parties(parties), PublicKey(base_key), state, _decode_pending(pending))
+        case _:
+            _refuse("session")
+
+
+def encode_skipped(skipped: Mapping[int, MessageSeed]) -> bytes:
+    """Write skipped seeds, 36 bytes each."""
+    return b"".join(_SEED.pack(counter, seed) for counter, seed in skipped.items())
+
+
+def decode_skipped(data: bytes) -> dict[int, MessageSeed]:
+    """Read them."""
+    if len(data) % _SEED.size:
+        _refuse("skipped seeds")
+    return {counter: MessageSeed(seed) for counter, seed in _SEED.iter_unpack(data)}
+
+
+def encode_sender_keys(states: tuple[SenderKeyState, ...]) -> bytes:
+    """Write the sender keys of one sender."""
+    return _pack([(*state[:-1], encode_skipped(state.skipped)) for state in states])
+
+
+def decode_sender_keys(data: bytes) -> tuple[SenderKeyState, ...]:
+    """Read them."""
+    match _unpack("sender keys", data):
+        case [[*states]]:
+            return tuple(_decode_sender_key(state) for state in states)
+        case _:
+            _refuse("sender keys")
+
+
+def _decode_sender_key(value: object) -> SenderKeyState:
+    match value:
+        case [
+            int(chain_id),
+            int(iteration),
+            bytes(key),
+            bytes(signing_key),
+            (bytes() | None) as private,
+            bytes(skipped),
+        ]:
+            return SenderKeyState(
+                chain_id,
+                iteration,
+                ChainKey(key),
+                PublicKey(signing_key),
+                None if private is None else PrivateKey(private),
+                decode_skipped(skipped) if skipped else NO_SEEDS,
+            )
+        case _:
+            _refuse("sender keys")
+
+
+def _decode_chain(value: object, skipped: Callable[[int], bytes | None]) -> ReceivingChain:
+    match value:
+        case [int(number), bytes(ratchet_key), bytes(key), int(index), int(count)]:
+            seeds = decode_skipped(skipped(number) or b"") if count else NO_SEEDS
+            if len(seeds) != count:
+                raise CorruptStateError(kind="session", reason=f"{count} skipped seeds expected, {len(seeds)} found")
+            return ReceivingChain(number, PublicKey(ratchet_key), ChainKey(key), index, seeds)
+        case _:
+            _refuse("session")
+
+
+def _decode_parties(value: object) -> Parties:
+    match value:
+        case [
+            bytes(local),
+            bytes(remote),
+            int(local_id),
+            int(remote_id),
+            (bytes() | None) as local_address,
+            (bytes() | None) as remote_address,
+        ]:
+            return Parties(PublicKey(local), PublicKey(remote), local_id, remote_id, local_address, remote_address)
+        case _:
+            _refuse("session")
+
+
+def _decode_pending(value: object) -> Pending | None:
+    match value:
+        case None:
+            return None
+        case [(int() | None) as one_time, int(signed), int(kyber), bytes(ciphertext), int(made_at_ms)]:
+            return Pending(one_time, signed, kyber, ciphertext, made_at_ms)
+        case _:
+            _refuse("session")
+
+
+def _pack(*fields: object) -> bytes:
+    packed = msgpack.packb([_LAYOUT, *fields])
+    assert packed is not None  # the stubs allow None, which packb returns for no input
+    return packed
+
+
+def _unpack(kind: str, data: bytes) -> list[object]:
+    try:
+        value: object = msgpack.unpackb(data)
+    except (ValueError, TypeError) as error:
+        raise CorruptStateError(kind=kind, reason=type(error).__name__) from None
+    match value:
+        case [int(layout), *fields] if layout == _LAYOUT:
+            return fields
+        case _:
+            _refuse(kind)
+
+
+def _refuse(kind: str) -> NoReturn:
+    raise CorruptStateError(kind=kind, reason="it is not of its form")
+
+
+def _int(kind: str, value: object) -> int:
+    match value:
+        case int(number):
+            return number
+        case _:
+            _refuse(kind)
+
+
+def _pair(public: bytes, private: bytes) -> KeyPair:
+    return KeyPair(PublicKey(public), PrivateKey(private))

@@ -1,0 +1,153 @@
+"""The sessions with one device: a current one to send in, and archived ones in which messages may still come.
+
+Two devices that write to each other at the same moment make two sessions. No tie is broken: each message
+that opens in an archived session makes that one current, and the two sides meet as soon as one answers the
+other in order.
+
+A `SessionShelf` is a working copy over loaded records. It collects what would have to be saved; an operation
+that fails drops it, and with it every trace.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+from whisperkit.errors import CorruptStateError, UsageError
+from whisperkit.ids import DeviceId
+from whisperkit.ratchet.curve import PublicKey
+from whisperkit.ratchet.records import (
+    Shelf,
+    decode_session,
+    decode_shelf,
+    encode_session,
+    encode_shelf,
+    encode_skipped,
+    session_key,
+    session_prefix,
+    skipped_key,
+)
+from whisperkit.ratchet.session import Session
+
+__all__ = ["MAX_ARCHIVED_SESSIONS", "SessionShelf"]
+
+# Each first message makes a session, so this is what a peer can make us hold: 41 sessions, each with
+# at most five times 2,000 skipped seeds. The number is the official one.
+MAX_ARCHIVED_SESSIONS: Final = 40
+
+
+class SessionShelf:
+    """A working copy of the sessions with one device.
+
+    Args:
+        records: The loaded records; not changed.
+        remote: The device.
+
+    Attributes:
+        save: What to write so that the changes last; `None` deletes.
+    """
+
+    def __init__(self, records: Mapping[bytes, bytes], remote: DeviceId) -> None:
+        self._records = records
+        self._remote = remote
+        listed = records.get(session_prefix(remote))
+        self._shelf = decode_shelf(listed) if listed is not None else Shelf()
+        self._loaded: dict[int, Session] = {}
+        self.save: dict[bytes, bytes | None] = {}
+
+    @property
+    def current(self) -> Session | None:
+        """The session to send in, or `None`."""
+        return None if self._shelf.current is None else self.load(self._shelf.current)
+
+    def __iter__(self) -> Iterator[int]:
+        """The numbers of all sessions: the current one first, then the archived ones, newest first."""
+        if self._shelf.current is not None:
+            yield self._shelf.current
+        yield from self._shelf.archived
+
+    def load(self, number: int) -> Session:
+        """Read one session.
+
+        Raises:
+            CorruptStateError: It is listed but not there, or not readable.
+        """
+        if number not in self._loaded:
+            self._loaded[number] = self._read(number)
+        return self._loaded[number]
+
+    def find(self, base_key: PublicKey) -> int | None:
+        """The number of the session that was made with a base key; `None` if there is none."""
+        return next((number for number in self if self.load(number).base_key == base_key), None)
+
+    def start(self, session: Session) -> None:
+        """Make a new session the current one; the former one is archived."""
+        self.archive()
+        number = self._shelf.next_number
+        self._shelf = self._shelf._replace(current=number, next_number=number + 1)
+        self._write_shelf()
+        self._write(number, None, session)
+
+    def advance(self, number: int, session: Session) -> None:
+        """Keep a session as it is after a message, and make it the current one."""
+        if number != self._shelf.current:
+            remaining = tuple(each for each in self._shelf.archived if each != number)
+            self._shelf = self._shelf._replace(archived=remaining)
+            self.archive()
+            self._shelf = self._shelf._replace(current=number)
+            self._write_shelf()
+        self._write(number, self.load(number), session)
+
+    def replace_current(self, session: Session) -> None:
+        """Keep the current session as it is after a message was sent in it."""
+        number = self._shelf.current
+        if number is None:
+            raise UsageError("there is no current session to replace")
+        self._write(number, self.load(number), session)
+
+    def archive(self) -> None:
+        """Put the current session aside, if there is one; the oldest one beyond the limit is deleted.
+
+        What it repeated until it was answered is dropped: if it becomes current again, then because the
+        peer was heard in it.
+        """
+        number = self._shelf.current
+        if number is None:
+            return
+        session = self.load(number)
+        if session.pending is not None:
+            self._write(number, session, session._replace(pending=None))
+        archived = (number, *self._shelf.archived)
+        for evicted in archived[MAX_ARCHIVED_SESSIONS:]:
+            self._delete(evicted)
+        self._shelf = self._shelf._replace(current=None, archived=archived[:MAX_ARCHIVED_SESSIONS])
+        self._write_shelf()
+
+    def _read(self, number: int) -> Session:
+        key = session_key(self._remote, number)
+        if key not in self._records:
+            raise CorruptStateError(kind="session", reason=f"session {number} is listed but not there")
+        return decode_session(
+            self._records[key], lambda chain: self._records.get(skipped_key(self._remote, number, chain))
+        )
+
+    def _write(self, number: int, before: Session | None, after: Session) -> None:
+        self.save[session_key(self._remote, number)] = encode_session(after)
+        self._loaded[number] = after
+        old = {chain.number: chain.skipped for chain in before.ratchet.receiving} if before else {}
+        new = {chain.number: chain.skipped for chain in after.ratchet.receiving}
+        for chain in old.keys() - new.keys():
+            if old[chain]:
+                self.save[skipped_key(self._remote, number, chain)] = None
+        for chain, skipped in new.items():
+            if skipped is not old.get(chain) and (skipped or old.get(chain)):
+                self.save[skipped_key(self._remote, number, chain)] = encode_skipped(skipped) if skipped else None
+
+    def _delete(self, number: int) -> None:
+        self.save[session_key(self._remote, number)] = None
+        for chain in self.load(number).ratchet.receiving:
+            if chain.skipped:
+                self.save[skipped_key(self._remote, number, chain.number)] = None
+
+    def _write_shelf(self) -> None:
+        self.save[session_prefix(self._remote)] = encode_shelf(self._shelf)
