@@ -6,13 +6,11 @@ What a store gives back is checked against its shape, so that bytes which the li
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from contextlib import contextmanager
 from typing import Any, Final, cast
 
 import msgpack
 
-from whisperkit.errors import CorruptStateError, MalformedIdError
+from whisperkit.errors import CorruptStateError, PeerError
 
 __all__ = ["FORMAT", "pack", "reading", "unpack"]
 
@@ -46,10 +44,20 @@ def unpack(data: bytes, *, kind: str, shape: tuple[type, ...]) -> tuple[Any, ...
         return fields[1:]
 
 
-@contextmanager
-def reading(kind: str) -> Generator[None]:
+class reading:  # noqa: N801  # read as a statement: with reading("conversation"): ...
     """Turn whatever goes wrong while stored bytes are read into `CorruptStateError`."""
-    try:
-        yield
-    except (ValueError, TypeError, LookupError, OverflowError, MalformedIdError) as error:
-        raise CorruptStateError(kind=kind, reason=str(error)) from error
+
+    __slots__ = ("kind",)
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, _type: object, error: BaseException | None, _traceback: object) -> None:
+        if isinstance(error, _MISREAD):
+            raise CorruptStateError(kind=self.kind, reason=str(error)) from error
+
+
+_MISREAD = (ValueError, TypeError, LookupError, OverflowError, PeerError)

@@ -18,8 +18,9 @@ from whisperkit.ids import ConversationId, ConversationSeq, DeviceId, GatewayId,
 from whisperkit.packing import pack, reading, unpack
 from whisperkit.partitions import MAX_STATE_BYTES, Partition, Row, Span, Step
 from whisperkit.strategy import Strategy
-from whisperkit.sync.roster import Intervals, RosterChange, apply_change
-from whisperkit.sync.rows import Kind, PostRow, as_row, check_bodies, post_span
+from whisperkit.sync.frames import EntryKind, RosterChange
+from whisperkit.sync.roster import Intervals, apply_change, check_change
+from whisperkit.sync.rows import PostRow, as_row, check_bodies, post_span
 from whisperkit.sync.window import SendFirst, StaleOutbox, Window, checked_window, encode_window, window_key
 
 __all__ = [
@@ -54,7 +55,11 @@ __all__ = [
 # Gateways that died with notes about one conversation, one by one; more of them are folded into one number.
 MAX_FENCES: Final = 16
 
+_KINDS_OF_PEERS = frozenset((EntryKind.MESSAGE, EntryKind.ROSTER, EntryKind.VOID))
 _NO_STAYS: Mapping[UserId, Intervals] = {}
+
+
+Windows: TypeAlias = tuple[tuple[DeviceId, Window], ...]
 
 
 class Fence(NamedTuple):
@@ -90,7 +95,7 @@ class Conversation(NamedTuple):
     pulled_seq: ConversationSeq = ConversationSeq(0)
     fences: tuple[Fence, ...] = ()
     fenced_below: int = 0
-    windows: tuple[tuple[DeviceId, Window], ...] = ()
+    windows: Windows = ()
     has_evicted: bool = False
 
     @property
@@ -144,7 +149,7 @@ class Draft(NamedTuple):
     outbox_epoch: int
     outbox_seq: int | None
     message_id: MessageId
-    kind: Kind
+    kind: EntryKind
     owner: Owner
     at_ms: int
     is_member: bool
@@ -159,14 +164,14 @@ class Draft(NamedTuple):
         Raises:
             MalformedFrameError: The kind is not for peers, a field is there that the kind has not, or it is too much.
         """
-        if self.kind is Kind.MODE:
-            raise MalformedFrameError("only the service posts MODE", frame="SEND")
-        if (self.change is not None) != (self.kind is Kind.ROSTER):
+        if self.kind not in _KINDS_OF_PEERS:
+            raise MalformedFrameError(f"no device posts a {self.kind.name}", frame="SEND")
+        if (self.change is not None) != (self.kind is EntryKind.ROSTER):
             raise MalformedFrameError("a roster post has a change, and nothing else has", frame="SEND")
-        if self.kind is not Kind.MESSAGE and self.shared is not None:
+        if self.kind is not EntryKind.MESSAGE and self.shared is not None:
             raise MalformedFrameError("only a message has a shared ciphertext", frame="SEND")
         if self.change is not None:
-            self.change.check()
+            check_change(self.change)
         check_bodies(self.shared, self.own)
 
 
@@ -281,13 +286,15 @@ def post(
     refusal = _refusal(conversation, draft, known)
     if refusal is not None:
         return Step(refusal, conversation)
-    if draft.kind is Kind.VOID:
-        after, evicted = _remember(conversation, draft, known, 0)
+    if draft.kind is EntryKind.VOID:
+        after, evicted = _fitted(conversation._replace(windows=_windows(conversation, draft, known, 0)))
         return Step(Voided(), after, evicted)
     change, stays = _worked_in(conversation, draft.change, intervals)
     row = _next_row(conversation, draft, change)
-    after, evicted = _remember(_after(conversation, row, fused=fused), draft, known, row.seq)
-    return Step(Posted(row.seq, row), after, (*((as_row(row),) if keep_row else ()), *stays, *evicted))
+    windows = _windows(conversation, draft, known, row.seq)
+    after, evicted = _fitted(_after(conversation, row, windows, fused=fused))
+    kept = (as_row(row),) if keep_row else ()
+    return Step(Posted(row.seq, row), after, kept + stays + evicted)
 
 
 def _refusal(conversation: Conversation, draft: Draft, window: Window) -> Refusal | None:
@@ -300,7 +307,7 @@ def _refusal(conversation: Conversation, draft: Draft, window: Window) -> Refusa
         if refusal is not None:
             return refusal
     # A VOID is taken whoever sends it: its number would stay open, and a late copy of the message could take it.
-    if draft.kind is Kind.VOID:
+    if draft.kind is EntryKind.VOID:
         return None
     if conversation.roster_seq == 0:
         is_creation = draft.change is not None and draft.sender.user in draft.change.added
@@ -358,23 +365,21 @@ def _next_row(conversation: Conversation, draft: Draft, change: RosterChange | N
     )
 
 
-def _after(conversation: Conversation, row: PostRow, *, fused: bool) -> Conversation:
-    """The head after a row, windows aside."""
-    seq = row.seq
-    pulled = not row.strategy.is_pushed
+def _after(conversation: Conversation, row: PostRow, windows: Windows, *, fused: bool) -> Conversation:
+    """The head after a row. Written out, because it is made for every message (`_replace` costs twice as much)."""
+    seq, fanned_out, roster_seq, removed_seq, members, strategy, pulled_seq, fences, below, _, evicted = conversation
+    is_pulled = not row.strategy.is_pushed
     # Nobody has anything to do about a pulled message. A roster change has members' lists to be told.
-    finished = fused or (pulled and row.kind is Kind.MESSAGE and conversation.is_finished)
-    after = conversation._replace(
-        seq=seq,
-        fanned_out=seq if finished else conversation.fanned_out,
-        pulled_seq=seq if pulled else conversation.pulled_seq,
-    )
-    if row.change is None:
-        return after
-    return after._replace(
-        roster_seq=seq,
-        removed_seq=seq if row.change.removed else conversation.removed_seq,
-        members=conversation.members + len(row.change.added) - len(row.change.removed),
+    if fused or (is_pulled and row.kind is EntryKind.MESSAGE and fanned_out == seq):
+        fanned_out = row.seq
+    if is_pulled:
+        pulled_seq = row.seq
+    if row.change is not None:
+        roster_seq = row.seq
+        removed_seq = row.seq if row.change.removed else removed_seq
+        members += len(row.change.added) - len(row.change.removed)
+    return Conversation(
+        row.seq, fanned_out, roster_seq, removed_seq, members, strategy, pulled_seq, fences, below, windows, evicted
     )
 
 
@@ -414,9 +419,9 @@ def post_roster(
     if fenced is not None:
         return Step(fenced, conversation)
     row = PostRow(
-        seq, message_id, Kind.ROSTER, conversation.strategy, None, at_ms, conversation.pulled_seq, change=effective
+        seq, message_id, EntryKind.ROSTER, conversation.strategy, None, at_ms, conversation.pulled_seq, change=effective
     )
-    return Step(Posted(seq, row), _after(conversation, row, fused=fused), (as_row(row), *stays))
+    return Step(Posted(seq, row), _after(conversation, row, conversation.windows, fused=fused), (as_row(row), *stays))
 
 
 def change_strategy(
@@ -444,8 +449,8 @@ def change_strategy(
         raise UsageError("a conversation begins with its members, not with a mode")
     seq = ConversationSeq(conversation.seq + 1)
     body = bytes([strategy])
-    row = PostRow(seq, message_id, Kind.MODE, Strategy.MID, None, at_ms, conversation.pulled_seq, shared=body)
-    return Step(Posted(seq, row), _after(switched, row, fused=False), (as_row(row),))
+    row = PostRow(seq, message_id, EntryKind.MODE, Strategy.MID, None, at_ms, conversation.pulled_seq, shared=body)
+    return Step(Posted(seq, row), _after(switched, row, conversation.windows, fused=False), (as_row(row),))
 
 
 # ---- finishing, fencing ---------------------------------------------------------------------------------------------
@@ -489,13 +494,11 @@ def fence(conversation: Conversation, owner: Owner) -> Step[Fenced, Conversation
 # ---- windows in the head --------------------------------------------------------------------------------------------
 
 
-def _remember(
-    conversation: Conversation, draft: Draft, window: Window, seq: int
-) -> tuple[Conversation, tuple[Row, ...]]:
-    """The head with the sender's window, and windows that had to leave it for that."""
+def _windows(conversation: Conversation, draft: Draft, window: Window, seq: int) -> Windows:
+    """The windows in the head once the sender's remembers its message."""
     after = window.remember(draft.message_id, seq, epoch=draft.outbox_epoch, number=draft.outbox_seq)
     others = [entry for entry in conversation.windows if entry[0] != draft.sender]
-    return _fitted(conversation._replace(windows=(*others, (draft.sender, after))))
+    return (*others, (draft.sender, after))
 
 
 # Upper bounds of what msgpack needs: 11 fields of at most 9 bytes with the array's own; the names, numbers and headers

@@ -15,11 +15,10 @@ from whisperkit.errors import CorruptStateError
 from whisperkit.ids import ConversationId, ConversationSeq, DeviceId, InboxSeq, MessageId
 from whisperkit.packing import reading
 from whisperkit.partitions import Partition, Row, Span, Step, seq_key, seq_span
+from whisperkit.sync.codec import ENTRY_HEAD_BYTES, entry_head
 from whisperkit.sync.cursor import TAG_BYTES, Cursor, first_tag, next_tag
 
 __all__ = [
-    "ENTRY_CODE",
-    "ENTRY_FIELDS",
     "NEW_INBOX",
     "Acked",
     "Ahead",
@@ -45,7 +44,6 @@ __all__ = [
     "encode",
     "encode_last_seq",
     "encode_shared",
-    "entry_head",
     "entry_key",
     "entry_span",
     "last_seq_key",
@@ -55,10 +53,6 @@ __all__ = [
     "tag_key",
     "trim",
 ]
-
-# The ENTRY frame as msgpack: an array of so many elements that begins with this type code.
-ENTRY_CODE: Final = 16
-ENTRY_FIELDS: Final = 12
 
 _ENTRIES = b"e/"
 _OWN = b"\x01"
@@ -112,7 +106,7 @@ class Item(NamedTuple):
     Attributes:
         message_id: Of the post.
         conv_seq: Its number in the conversation.
-        tail: The ENTRY frame in msgpack behind `entry_head`.
+        tail: The ENTRY frame in msgpack behind its head (`codec.entry_tail`).
         is_shared: The body lies in the conversation once; the inbox keeps a reference to it.
     """
 
@@ -193,7 +187,7 @@ class Appended(NamedTuple):
     def frames(self) -> Iterator[bytes]:
         """The ENTRY frames in msgpack, in order, to be pushed."""
         for seq, (item, tag) in enumerate(zip(self.items, self.tags, strict=True), self.after + 1):
-            yield entry_head(seq, tag) + item.tail
+            yield entry_head(InboxSeq(seq), tag) + item.tail
 
 
 def append(
@@ -227,7 +221,7 @@ def append(
     return Step(Appended(inbox.seq, new, tuple(tags)), inbox._replace(seq=seq, tag=tag), tuple(rows))
 
 
-def _value(item: Item, seq: int, tag: bytes, conv: ConversationId) -> bytes:
+def _value(item: Item, seq: InboxSeq, tag: bytes, conv: ConversationId) -> bytes:
     return encode_shared(tag, conv, item.conv_seq) if item.is_shared else _OWN + entry_head(seq, tag) + item.tail
 
 
@@ -361,10 +355,6 @@ def _dropped(after: int, upto: int) -> Span | None:
 
 _HEAD = struct.Struct(">BQQ8sQ8s?Q")
 _FORMAT = 1
-_ENTRY_HEAD = struct.Struct(">BBBQ2s8s")
-_BIN_8 = b"\xc4\x08"
-_UINT_64 = 0xCF
-_FIX_ARRAY = 0x90 | ENTRY_FIELDS
 _SHARED_HEAD = struct.Struct(">c8sQ")
 
 
@@ -393,11 +383,6 @@ def decode(data: bytes) -> Inbox:
     if form != _FORMAT:
         raise CorruptStateError(kind="inbox", reason=f"format {form}")
     return Inbox(*fields)
-
-
-def entry_head(seq: int, tag: bytes) -> bytes:
-    """The beginning of an ENTRY frame in msgpack: of fixed width, so that all copies share what follows."""
-    return _ENTRY_HEAD.pack(_FIX_ARRAY, ENTRY_CODE, _UINT_64, seq, _BIN_8, tag)
 
 
 def entry_key(seq: int) -> bytes:
@@ -442,9 +427,9 @@ def decode_value(value: bytes) -> OwnValue | SharedValue:
         CorruptStateError: It is none.
     """
     with reading("inbox entry"):
-        if value[:1] == _OWN and len(value) > _ENTRY_HEAD.size:
+        if value[:1] == _OWN and len(value) > ENTRY_HEAD_BYTES:
             frame = value[1:]
-            return OwnValue(frame, frame[_ENTRY_HEAD.size - TAG_BYTES : _ENTRY_HEAD.size])
+            return OwnValue(frame, frame[ENTRY_HEAD_BYTES - TAG_BYTES : ENTRY_HEAD_BYTES])
         if value[:1] == _SHARED and len(value) > _SHARED_HEAD.size:
             _, tag, conv_seq = _SHARED_HEAD.unpack_from(value)
             return SharedValue(tag, ConversationId(value[_SHARED_HEAD.size :].decode()), ConversationSeq(conv_seq))

@@ -7,27 +7,25 @@ A roster change is a post, and its seq is the version of the roster. A member's 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
-from whisperkit.errors import CorruptStateError, MalformedFrameError
+from whisperkit.errors import MalformedFrameError
 from whisperkit.ids import ConversationSeq, UserId
 from whisperkit.packing import pack, reading, unpack
 from whisperkit.partitions import Row
+from whisperkit.sync.frames import MAX_CHANGE_USERS, RosterChange
 
 __all__ = [
     "EMPTY_ROSTER",
-    "MAX_CHANGE_USERS",
     "MAX_STAYS",
     "MEMBERS",
     "Interval",
     "Intervals",
     "Roster",
-    "RosterChange",
     "apply_change",
     "audience_of",
-    "decode_change",
+    "check_change",
     "decode_intervals",
-    "encode_change",
     "encode_intervals",
     "is_in_audience",
     "is_member_at",
@@ -35,10 +33,6 @@ __all__ = [
     "member_of",
     "members_at",
 ]
-
-# One change is one row and one commit: 10,000 users are 380 KB of the row's mebibyte. Larger groups are built by
-# several posts; a larger limit would let one request hold up everybody's turn.
-MAX_CHANGE_USERS: Final = 10_000
 
 # How many stays a member's row keeps once they are finished; somebody who is put in and out all day ends there.
 MAX_STAYS: Final = 64
@@ -63,23 +57,17 @@ Intervals: TypeAlias = tuple[Interval, ...]
 """The stays of one user, oldest first; empty: never was in."""
 
 
-class RosterChange(NamedTuple):
-    """Who comes and who goes, in one post: at most `MAX_CHANGE_USERS` together, nobody twice."""
+def check_change(change: RosterChange) -> None:
+    """Look at a change that a peer sent.
 
-    added: tuple[UserId, ...] = ()
-    removed: tuple[UserId, ...] = ()
-
-    def check(self) -> None:
-        """Look at a change that a peer sent.
-
-        Raises:
-            MalformedFrameError: Too many users, or one of them twice.
-        """
-        named = len(self.added) + len(self.removed)
-        if named > MAX_CHANGE_USERS:
-            raise MalformedFrameError(f"the change names {named} users; the limit is {MAX_CHANGE_USERS}")
-        if len({*self.added, *self.removed}) != named:
-            raise MalformedFrameError("the change names a user twice")
+    Raises:
+        MalformedFrameError: More than `MAX_CHANGE_USERS`, or one of them twice.
+    """
+    named = len(change.added) + len(change.removed)
+    if named > MAX_CHANGE_USERS:
+        raise MalformedFrameError(f"the change names {named} users; the limit is {MAX_CHANGE_USERS}", frame="ROSTER")
+    if len({*change.added, *change.removed}) != named:
+        raise MalformedFrameError("the change names a user twice", frame="ROSTER")
 
 
 class Roster(NamedTuple):
@@ -200,23 +188,3 @@ def decode_intervals(data: bytes) -> Intervals:
 
 
 _OPEN = 1 << 64
-
-
-def encode_change(change: RosterChange) -> bytes:
-    """What a ROSTER row, and the entry made of it, carries as its shared body."""
-    return pack(change.added, change.removed)
-
-
-def decode_change(data: bytes) -> RosterChange:
-    """Read `encode_change`; it may come from a store or from a server.
-
-    Raises:
-        MalformedFrameError: It is none.
-    """
-    try:
-        fields: tuple[tuple[Any, ...], ...] = unpack(data, kind="roster change", shape=(tuple, tuple))
-        with reading("roster change"):
-            added, removed = (tuple(map(UserId, users)) for users in fields)
-    except CorruptStateError as error:
-        raise MalformedFrameError(str(error), frame="roster change") from error
-    return RosterChange(added, removed)

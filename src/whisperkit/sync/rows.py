@@ -6,7 +6,6 @@ A row says by itself how it is finished: by the audience and the strategy that w
 from __future__ import annotations
 
 from collections.abc import Mapping
-from enum import IntEnum
 from typing import Final, NamedTuple
 
 from whisperkit.errors import MalformedFrameError
@@ -14,9 +13,10 @@ from whisperkit.ids import ConversationSeq, DeviceId, MessageId
 from whisperkit.packing import pack, reading, unpack
 from whisperkit.partitions import MAX_VALUE_BYTES, Row, Span, seq_key, seq_span
 from whisperkit.strategy import Strategy
-from whisperkit.sync.roster import RosterChange, decode_change, encode_change
+from whisperkit.sync.codec import decode_change, encode_change
+from whisperkit.sync.frames import EntryKind, RosterChange
 
-__all__ = ["MAX_POST_BYTES", "Kind", "PostRow", "decode_row", "encode_row", "post_key", "post_span"]
+__all__ = ["MAX_POST_BYTES", "PostRow", "decode_row", "encode_row", "post_key", "post_span"]
 
 # What a post carries, with 64 bytes for each device it names: so much fits into a row and into a frame, beside the
 # names and numbers, which take less than a kibibyte.
@@ -24,23 +24,6 @@ MAX_POST_BYTES: Final = MAX_VALUE_BYTES - 1024
 DEVICE_OVERHEAD_BYTES: Final = 64
 
 _POSTS = b"e/"
-_NO_SENDER = ""
-
-
-class Kind(IntEnum):
-    """What a post is. The numbers are stored and on the wire, and never change meaning."""
-
-    MESSAGE = 1
-    """Ciphertext."""
-
-    ROSTER = 2
-    """Members come and go; its seq is the version of the roster."""
-
-    MODE = 3
-    """From here on rows are pulled, or pushed again. The service posts it, nobody else."""
-
-    VOID = 4
-    """Takes the number and the id of a message that was given up; gets no seq and no row."""
 
 
 class PostRow(NamedTuple):
@@ -61,7 +44,7 @@ class PostRow(NamedTuple):
 
     seq: ConversationSeq
     message_id: MessageId
-    kind: Kind
+    kind: EntryKind
     strategy: Strategy
     sender: DeviceId | None
     at_ms: int
@@ -119,11 +102,11 @@ def decode_row(data: bytes) -> PostRow:
     seq, message_id, kind, strategy, sender, at_ms, pull_upto, bodies = unpack(data, kind="post", shape=_SHAPE)
     with reading("post"):
         body, own = bodies
-        is_roster = kind == Kind.ROSTER
+        is_roster = kind == EntryKind.ROSTER
         return PostRow(
             ConversationSeq(seq),
             MessageId(message_id),
-            Kind(kind),
+            EntryKind(kind),
             Strategy(strategy),
             DeviceId.parse(sender) if sender else None,
             at_ms,
