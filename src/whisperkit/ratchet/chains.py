@@ -65,7 +65,8 @@ class MessageKeys(NamedTuple):
     mac_key: MacKey
     iv: bytes
 
-    __repr__ = redacted
+    def __repr__(self) -> str:
+        return redacted(self)
 
 
 def hkdf(ikm: bytes, info: bytes, size: int, *, salt: bytes | None = None) -> bytes:

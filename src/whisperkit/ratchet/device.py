@@ -112,7 +112,8 @@ class Saved(NamedTuple):
 
     save: Save
 
-    __repr__ = redacted
+    def __repr__(self) -> str:
+        return redacted(self)
 
 
 class Created(NamedTuple):
@@ -143,7 +144,8 @@ class GeneratedPreKeys(NamedTuple):
     save: Save
     upload: PreKeyUpload
 
-    __repr__ = redacted
+    def __repr__(self) -> str:
+        return redacted(self)
 
 
 class Sealed(NamedTuple):
@@ -157,7 +159,8 @@ class Sealed(NamedTuple):
     save: Save
     message: CiphertextMessage
 
-    __repr__ = redacted
+    def __repr__(self) -> str:
+        return redacted(self)
 
 
 class Opened(NamedTuple):
@@ -177,7 +180,8 @@ class Opened(NamedTuple):
     is_new_session: bool = False
     one_time_prekey: int | None = None
 
-    __repr__ = redacted
+    def __repr__(self) -> str:
+        return redacted(self)
 
 
 class Distributed(NamedTuple):
@@ -191,7 +195,8 @@ class Distributed(NamedTuple):
     save: Save
     message: SenderKeyDistributionMessage
 
-    __repr__ = redacted
+    def __repr__(self) -> str:
+        return redacted(self)
 
 
 def distribution_id(group: ConversationId) -> uuid.UUID:

@@ -68,14 +68,15 @@ class SendingChain(NamedTuple):
     Attributes:
         ratchet: The key pair whose public half is in their headers.
         key: ``CKs``.
-        index: The counter of the next message.
+        next_counter: The counter of the next message.
     """
 
     ratchet: KeyPair
     key: ChainKey
-    index: int
+    next_counter: int
 
-    __repr__ = redacted
+    def __repr__(self) -> str:
+        return redacted(self)
 
 
 class ReceivingChain(NamedTuple):
@@ -85,17 +86,18 @@ class ReceivingChain(NamedTuple):
         number: Chains of a session are numbered from 0, so that their skipped seeds can be stored apart.
         ratchet_key: The peer's public key.
         key: ``CKr``.
-        index: The counter that is expected next.
+        next_counter: The counter that is expected next.
         skipped: Seeds of messages that were jumped over, by counter, the oldest first. Never changed in place.
     """
 
     number: int
     ratchet_key: PublicKey
     key: ChainKey
-    index: int
+    next_counter: int
     skipped: Mapping[int, MessageSeed] = NO_SEEDS
 
-    __repr__ = redacted
+    def __repr__(self) -> str:
+        return redacted(self)
 
 
 class RatchetState(NamedTuple):
@@ -115,7 +117,8 @@ class RatchetState(NamedTuple):
     previous_counter: int
     spqr: spqr.SpqrState
 
-    __repr__ = redacted
+    def __repr__(self) -> str:
+        return redacted(self)
 
 
 class Header(NamedTuple):
@@ -139,7 +142,8 @@ class Sent(NamedTuple):
     header: Header
     keys: MessageKeys
 
-    __repr__ = redacted
+    def __repr__(self) -> str:
+        return redacted(self)
 
 
 class Received(NamedTuple):
@@ -148,16 +152,17 @@ class Received(NamedTuple):
     state: RatchetState
     keys: MessageKeys
 
-    __repr__ = redacted
+    def __repr__(self) -> str:
+        return redacted(self)
 
 
 def send(state: RatchetState, *, random_bytes: RandomBytes) -> Sent:
     """Derive the keys of the next message to send."""
     post_quantum = spqr.send(state.spqr, random_bytes=random_bytes)
     chain = state.sending
-    header = Header(chain.ratchet.public, chain.index, post_quantum.message)
+    header = Header(chain.ratchet.public, chain.next_counter, post_quantum.message)
     keys = message_keys(message_seed(chain.key), post_quantum.key)
-    advanced = SendingChain(chain.ratchet, next_chain_key(chain.key), chain.index + 1)
+    advanced = SendingChain(chain.ratchet, next_chain_key(chain.key), chain.next_counter + 1)
     return Sent(state._replace(sending=advanced, spqr=post_quantum.state), header, keys)
 
 
@@ -204,26 +209,26 @@ def _turn(state: RatchetState, ratchet_key: PublicKey, *, random_bytes: RandomBy
         root_key=root_key,
         sending=SendingChain(ratchet, sending_key, 0),
         receiving=(*state.receiving, opened)[-MAX_RECEIVING_CHAINS:],
-        previous_counter=max(0, state.sending.index - 1),
+        previous_counter=max(0, state.sending.next_counter - 1),
     )
 
 
 def _seed_for(chain: ReceivingChain, counter: int, max_jump: int | None) -> tuple[MessageSeed, ReceivingChain]:
     """The seed of message `counter`, and the chain after it."""
-    if counter < chain.index:
+    if counter < chain.next_counter:
         return _take_skipped(chain, counter)
-    gap = counter - chain.index
+    gap = counter - chain.next_counter
     if max_jump is not None and gap > max_jump:
         raise SkippedTooFarError(gap=gap, limit=max_jump)
     key, skipped = chain.key, chain.skipped
     if gap:
-        key, skipped = skip(key, skipped, chain.index, counter)
-    return message_seed(key), chain._replace(key=next_chain_key(key), index=counter + 1, skipped=skipped)
+        key, skipped = skip(key, skipped, chain.next_counter, counter)
+    return message_seed(key), chain._replace(key=next_chain_key(key), next_counter=counter + 1, skipped=skipped)
 
 
 def _take_skipped(chain: ReceivingChain, counter: int) -> tuple[MessageSeed, ReceivingChain]:
     if counter not in chain.skipped:
-        raise DuplicateMessageError(counter=counter, chain_index=chain.index)
+        raise DuplicateMessageError(counter=counter, chain_index=chain.next_counter)
     skipped = dict(chain.skipped)
     return skipped.pop(counter), chain._replace(skipped=skipped)
 

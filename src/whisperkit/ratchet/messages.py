@@ -234,7 +234,8 @@ class SenderKeyDistributionMessage(NamedTuple):
     chain_key: ChainKey
     signing_key: PublicKey
 
-    __repr__ = redacted
+    def __repr__(self) -> str:
+        return redacted(self)
 
     def encode(self) -> bytes:
         """Write the message: about 96 bytes."""

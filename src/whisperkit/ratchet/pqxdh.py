@@ -34,7 +34,8 @@ class FirstKeys(NamedTuple):
     chain_key: ChainKey
     spqr_auth_key: bytes
 
-    __repr__ = redacted
+    def __repr__(self) -> str:
+        return redacted(self)
 
 
 def agree_as_initiator(

@@ -25,7 +25,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Mapping
 from struct import Struct
-from typing import Final, NamedTuple, NoReturn
+from typing import Final, NamedTuple, cast
 
 import msgpack
 
@@ -200,7 +200,7 @@ def decode_local_identity(data: bytes) -> LocalIdentity:
         case [bytes(public), bytes(private), int(registration_id), int(next_prekey)]:
             return LocalIdentity(_pair(public, private), registration_id, next_prekey)
         case _:
-            _refuse("identity")
+            raise _malformed("identity")
 
 
 def encode_peer(peer: Peer) -> bytes:
@@ -214,7 +214,7 @@ def decode_peer(data: bytes) -> Peer:
         case [bytes(identity_key), int(trusted_at_ms), (int() | None) as verified_at_ms]:
             return Peer(PublicKey(identity_key), trusted_at_ms, verified_at_ms)
         case _:
-            _refuse("peer")
+            raise _malformed("peer")
 
 
 def encode_one_time_prekey(prekey: OneTimePreKey) -> bytes:
@@ -228,7 +228,7 @@ def decode_one_time_prekey(data: bytes) -> OneTimePreKey:
         case [int(number), bytes(public), bytes(private)]:
             return OneTimePreKey(number, _pair(public, private))
         case _:
-            _refuse("one-time prekey")
+            raise _malformed("one-time prekey")
 
 
 def encode_signed_prekey(prekey: SignedPreKey) -> bytes:
@@ -242,7 +242,7 @@ def decode_signed_prekey(data: bytes) -> SignedPreKey:
         case [int(number), bytes(public), bytes(private), bytes(signature), int(made), (int() | None) as replaced]:
             return SignedPreKey(number, _pair(public, private), signature, made, replaced)
         case _:
-            _refuse("signed prekey")
+            raise _malformed("signed prekey")
 
 
 def encode_kyber_prekey(prekey: KyberPreKey) -> bytes:
@@ -272,7 +272,7 @@ def decode_kyber_prekey(data: bytes) -> KyberPreKey:
             pair = KemKeyPair(KemPublicKey(public), KemSeed(seed))
             return KyberPreKey(number, pair, signature, made, is_last_resort, replaced)
         case _:
-            _refuse("kyber prekey")
+            raise _malformed("kyber prekey")
 
 
 def encode_shelf(shelf: Shelf) -> bytes:
@@ -283,10 +283,14 @@ def encode_shelf(shelf: Shelf) -> bytes:
 def decode_shelf(data: bytes) -> Shelf:
     """Read it."""
     match _unpack("list of sessions", data):
-        case [(int() | None) as current, [*archived], int(next_number)]:
-            return Shelf(current, tuple(_int("list of sessions", each) for each in archived), next_number)
+        case [(int() | None) as current, archived, int(next_number)]:
+            return Shelf(
+                current,
+                tuple(_int("list of sessions", each) for each in _items("list of sessions", archived)),
+                next_number,
+            )
         case _:
-            _refuse("list of sessions")
+            raise _malformed("list of sessions")
 
 
 def encode_session(session: Session) -> bytes:
@@ -296,8 +300,8 @@ def encode_session(session: Session) -> bytes:
         session.parties,
         session.base_key,
         state.root_key,
-        (*state.sending.ratchet, state.sending.key, state.sending.index),
-        [(each.number, each.ratchet_key, each.key, each.index, len(each.skipped)) for each in state.receiving],
+        (*state.sending.ratchet, state.sending.key, state.sending.next_counter),
+        [(each.number, each.ratchet_key, each.key, each.next_counter, len(each.skipped)) for each in state.receiving],
         state.previous_counter,
         spqr.encode(state.spqr),
         session.pending,
@@ -317,7 +321,7 @@ def decode_session(data: bytes, skipped: Callable[[int], bytes | None]) -> Sessi
             bytes(base_key),
             bytes(root_key),
             [bytes(public), bytes(private), bytes(key), int(index)],
-            [*receiving],
+            receiving,
             int(previous_counter),
             bytes(post_quantum),
             pending,
@@ -325,13 +329,13 @@ def decode_session(data: bytes, skipped: Callable[[int], bytes | None]) -> Sessi
             state = RatchetState(
                 root_key=RootKey(root_key),
                 sending=SendingChain(_pair(public, private), ChainKey(key), index),
-                receiving=tuple(_decode_chain(each, skipped) for each in receiving),
+                receiving=tuple(_decode_chain(each, skipped) for each in _items("session", receiving)),
                 previous_counter=previous_counter,
                 spqr=spqr.decode(post_quantum),
             )
             return Session(_decode_parties(parties), PublicKey(base_key), state, _decode_pending(pending))
         case _:
-            _refuse("session")
+            raise _malformed("session")
 
 
 def encode_skipped(skipped: Mapping[int, MessageSeed]) -> bytes:
@@ -342,7 +346,7 @@ def encode_skipped(skipped: Mapping[int, MessageSeed]) -> bytes:
 def decode_skipped(data: bytes) -> dict[int, MessageSeed]:
     """Read them."""
     if len(data) % _SEED.size:
-        _refuse("skipped seeds")
+        raise _malformed("skipped seeds")
     return {counter: MessageSeed(seed) for counter, seed in _SEED.iter_unpack(data)}
 
 
@@ -354,10 +358,10 @@ def encode_sender_keys(states: tuple[SenderKeyState, ...]) -> bytes:
 def decode_sender_keys(data: bytes) -> tuple[SenderKeyState, ...]:
     """Read them."""
     match _unpack("sender keys", data):
-        case [[*states]]:
-            return tuple(_decode_sender_key(state) for state in states)
+        case [states]:
+            return tuple(_decode_sender_key(state) for state in _items("sender keys", states))
         case _:
-            _refuse("sender keys")
+            raise _malformed("sender keys")
 
 
 def _decode_sender_key(value: object) -> SenderKeyState:
@@ -379,7 +383,7 @@ def _decode_sender_key(value: object) -> SenderKeyState:
                 decode_skipped(skipped) if skipped else NO_SEEDS,
             )
         case _:
-            _refuse("sender keys")
+            raise _malformed("sender keys")
 
 
 def _decode_chain(value: object, skipped: Callable[[int], bytes | None]) -> ReceivingChain:
@@ -390,7 +394,7 @@ def _decode_chain(value: object, skipped: Callable[[int], bytes | None]) -> Rece
                 raise CorruptStateError(kind="session", reason=f"{count} skipped seeds expected, {len(seeds)} found")
             return ReceivingChain(number, PublicKey(ratchet_key), ChainKey(key), index, seeds)
         case _:
-            _refuse("session")
+            raise _malformed("session")
 
 
 def _decode_parties(value: object) -> Parties:
@@ -405,7 +409,7 @@ def _decode_parties(value: object) -> Parties:
         ]:
             return Parties(PublicKey(local), PublicKey(remote), local_id, remote_id, local_address, remote_address)
         case _:
-            _refuse("session")
+            raise _malformed("session")
 
 
 def _decode_pending(value: object) -> Pending | None:
@@ -415,7 +419,7 @@ def _decode_pending(value: object) -> Pending | None:
         case [(int() | None) as one_time, int(signed), int(kyber), bytes(ciphertext), int(made_at_ms)]:
             return Pending(one_time, signed, kyber, ciphertext, made_at_ms)
         case _:
-            _refuse("session")
+            raise _malformed("session")
 
 
 def _pack(*fields: object) -> bytes:
@@ -429,15 +433,20 @@ def _unpack(kind: str, data: bytes) -> list[object]:
         value: object = msgpack.unpackb(data)
     except (ValueError, TypeError) as error:
         raise CorruptStateError(kind=kind, reason=type(error).__name__) from None
-    match value:
-        case [int(layout), *fields] if layout == _LAYOUT:
-            return fields
-        case _:
-            _refuse(kind)
+    layout, *fields = _items(kind, value) or [None]
+    if layout != _LAYOUT:
+        raise _malformed(kind)
+    return fields
 
 
-def _refuse(kind: str) -> NoReturn:
-    raise CorruptStateError(kind=kind, reason="it is not of its form")
+def _items(kind: str, value: object) -> list[object]:
+    if not isinstance(value, list):
+        raise _malformed(kind)
+    return cast("list[object]", value)  # a list of whatever it is: each item is matched by whoever asked
+
+
+def _malformed(kind: str) -> CorruptStateError:
+    return CorruptStateError(kind=kind, reason="it is not of its form")
 
 
 def _int(kind: str, value: object) -> int:
@@ -445,7 +454,7 @@ def _int(kind: str, value: object) -> int:
         case int(number):
             return number
         case _:
-            _refuse(kind)
+            raise _malformed(kind)
 
 
 def _pair(public: bytes, private: bytes) -> KeyPair:

@@ -66,7 +66,8 @@ class Replenished(NamedTuple):
     save: Mapping[bytes, bytes | None]
     upload: PreKeyUpload
 
-    __repr__ = redacted
+    def __repr__(self) -> str:
+        return redacted(self)
 
 
 def replenish(

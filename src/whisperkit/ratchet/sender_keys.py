@@ -65,7 +65,8 @@ class SenderKeyState(NamedTuple):
     signing_private: PrivateKey | None
     skipped: Mapping[int, MessageSeed] = NO_SEEDS
 
-    __repr__ = redacted
+    def __repr__(self) -> str:
+        return redacted(self)
 
 
 class GroupEncrypted(NamedTuple):
@@ -81,7 +82,8 @@ class GroupDecrypted(NamedTuple):
     state: SenderKeyState
     plaintext: bytes
 
-    __repr__ = redacted
+    def __repr__(self) -> str:
+        return redacted(self)
 
 
 def new_state(*, random_bytes: RandomBytes) -> SenderKeyState:

@@ -109,7 +109,8 @@ class Session(NamedTuple):
     ratchet: RatchetState
     pending: Pending | None = None
 
-    __repr__ = redacted
+    def __repr__(self) -> str:
+        return redacted(self)
 
 
 class Encrypted(NamedTuple):
@@ -125,7 +126,8 @@ class Decrypted(NamedTuple):
     session: Session
     plaintext: bytes
 
-    __repr__ = redacted
+    def __repr__(self) -> str:
+        return redacted(self)
 
 
 def start_as_initiator(
