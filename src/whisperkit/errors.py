@@ -38,6 +38,7 @@ __all__ = [
     "NoSessionError",
     "NotMemberError",
     "OutOfTurnError",
+    "OutboxFullError",
     "OutcomeUnknownError",
     "OversizedFrameError",
     "PeerError",
@@ -234,6 +235,23 @@ class StaleOutboxError(ActionRequiredError):
         super().__init__(f"the outbox of {device} is behind: the conversation is at outbox epoch {epoch}")
         self.device = device
         self.epoch = epoch
+
+
+class OutboxFullError(ActionRequiredError):
+    """Too many messages of one conversation wait to be sent.
+
+    Attributes:
+        conversation: Which one.
+        limit: How many may wait.
+    """
+
+    code = "sync.outbox-full"
+    advice = "connect, or keep what the person writes as drafts until some are answered"
+
+    def __init__(self, *, conversation: ConversationId, limit: int) -> None:
+        super().__init__(f"{limit} messages already wait in {conversation}; the limit is {limit}")
+        self.conversation = conversation
+        self.limit = limit
 
 
 class BlobGoneError(ActionRequiredError):
