@@ -151,25 +151,25 @@ class Receipts:
 
     def status(self, seq: int) -> MessageStatus:
         """The tick of a message; `PENDING` above the head."""
-        if seq > self.head:
+        if not self._is_posted(seq):
             return MessageStatus.PENDING
         return status_of(seq, sender=self._sender(seq), audience=self._audience(seq), marks=self._marks)
 
     def delivered_by(self, seq: int) -> frozenset[UserId]:
         """Who has a message, less its sender; nobody above the head."""
-        if seq > self.head:
+        if not self._is_posted(seq):
             return frozenset()
         return delivered_by(seq, sender=self._sender(seq), audience=self._audience(seq), marks=self._marks)
 
     def read_by(self, seq: int) -> frozenset[UserId]:
         """Who has read a message, less its sender; nobody above the head."""
-        if seq > self.head:
+        if not self._is_posted(seq):
             return frozenset()
         return read_by(seq, sender=self._sender(seq), audience=self._audience(seq), marks=self._marks)
 
     def tally(self, seq: int) -> Tally:
         """A message in numbers; zeros above the head."""
-        if seq > self.head:
+        if not self._is_posted(seq):
             return Tally(0, 0, 0)
         return tally_of(seq, sender=self._sender(seq), audience=self._audience(seq), marks=self._marks)
 
@@ -188,6 +188,9 @@ class Receipts:
     def _refuse_late(self, seq: int) -> None:
         if seq < self.head:
             raise UsageError(f"members changed at {seq}, but {self.head} was told before")
+
+    def _is_posted(self, seq: int) -> bool:
+        return 0 < seq <= self.head
 
     def _sender(self, seq: int) -> UserId:
         return self._senders[bisect_left(self._seqs, seq)]
@@ -221,11 +224,11 @@ class Receipts:
             return None
         for after, upto in self._spans(move.before, min(move.upto, self.head)):
             audience = self._audience(upto)
-            if move.user not in audience or len(audience) < 2:
+            if move.user not in audience:
                 continue
             # All that holds a message back are the lowest two: the lowest, or, for its own messages, the other.
             ranked = sorted((reached(self._marks, user, move.kind), user) for user in audience)
-            (lowest, laggard), (second, _) = ranked[:2]
+            (lowest, laggard), (second, _) = ranked[0], ranked[:2][-1]
             for start, stop, sender in self._runs(after, upto):
                 seq = min(stop, second if sender == laggard else lowest)
                 if sender != move.user and seq > start:
