@@ -35,13 +35,13 @@ test: $(VENV)/.test  ## run all tests, with the coverage gate (ARGS="-k cursor -
 check: lint types contracts  ## lint, formatting, types and import contracts
 
 lint: $(VENV)/.dev
-	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+	@$(BIN)/ruff check .; found=$$?; $(BIN)/ruff format --check . && exit $$found
 
 types: $(VENV)/.dev
-	@$(BIN)/mypy && $(BIN)/pyright
+	@$(BIN)/mypy; found=$$?; $(BIN)/pyright && exit $$found
 
 contracts: $(VENV)/.dev
-	@$(BIN)/lint-imports
+	@$(BIN)/lint-imports --no-logo
 
 # -E: no cache of documents, because what is read from docstrings is not among their dependencies.
 docs: $(VENV)/.docs  ## build docs/_build/html and run the examples in the docs and docstrings

@@ -6,6 +6,7 @@ module is added, and none stays when it goes. The second half links names in doc
 
 from __future__ import annotations
 
+import ast
 import enum
 import importlib
 import inspect
@@ -42,7 +43,9 @@ def write_pages(app: Sphinx) -> None:
     folder = Path(app.srcdir) / "reference" / "generated"
     folder.mkdir(exist_ok=True)
     modules = public_modules()
-    pages = {f"{module.__name__}.md": module_page(module) for module in modules}
+    for module in modules:
+        import_for_types(module)
+    pages = {f"{module.__name__}.md": module_page(module, modules) for module in modules}
     pages["errors.md"] = errors_page()
     pages["states.md"] = states_page(modules)
     for stale in {path.name for path in folder.iterdir()} - pages.keys():
@@ -53,15 +56,24 @@ def write_pages(app: Sphinx) -> None:
             path.write_text(text, encoding="utf-8")
 
 
-def module_page(module: ModuleType) -> str:
-    """A page with the docstrings of a module; for a package, its own docstring and where its names come from."""
+def import_for_types(module: ModuleType) -> None:
+    """Run a module's imports for type checkers, or its signatures would name things that nobody can find."""
+    for node in ast.parse(inspect.getsource(module)).body:
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            exec("\n".join(map(ast.unparse, node.body)), vars(module))
+
+
+def module_page(module: ModuleType, modules: list[ModuleType]) -> str:
+    """A page with the docstrings of a module; for a package, its own docstring, its names and its modules."""
     name = module.__name__
     members = "" if hasattr(module, "__path__") else "\n   :members:"
     page = f"# `{name}`\n\n```{{eval-rst}}\n.. automodule:: {name}{members}\n```\n"
     if members:
         return page
     exports = [export_line(module, public) for public in getattr(module, "__all__", ())]
-    return page + ("\nIt exports:\n\n" + "\n".join(exports) + "\n" if exports else "")
+    inside = [other.__name__ for other in modules if other.__name__.rpartition(".")[0] == name]
+    page += "\nIt exports:\n\n" + "\n".join(exports) + "\n" if exports else ""
+    return page + "\n```{toctree}\n:maxdepth: 1\n:caption: Inside\n\n" + "\n".join(inside) + "\n```\n"
 
 
 def export_line(package: ModuleType, name: str) -> str:

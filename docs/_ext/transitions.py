@@ -24,6 +24,7 @@ _CHAR = 7.3  # the width of one character, in pixels at the size that the style 
 _LINE = 17
 _BOX_HEIGHT = 28
 _MARGIN = 12
+_MAX_CAUSES = 6  # beside one arrow; the table below the picture has them all
 
 
 class Transition(NamedTuple):
@@ -54,11 +55,16 @@ def _name_of(cause: object) -> str:
 
 
 def arrows(found: list[Transition]) -> list[Arrow]:
-    """Gather what leads from one state to another, each pair where it first comes up."""
+    """Gather what leads from one state to another, each pair where it first comes up; of very many causes, some."""
     causes: dict[tuple[str, str], list[str]] = {}
     for step in found:
         causes.setdefault((step.before, step.after), []).append(step.cause)
-    return [Arrow(before, tuple(names), after) for (before, after), names in causes.items()]
+    return [Arrow(before, _some(names), after) for (before, after), names in causes.items()]
+
+
+def _some(names: list[str]) -> tuple[str, ...]:
+    more = len(names) - _MAX_CAUSES + 1
+    return (*names[: _MAX_CAUSES - 1], f"and {more} more") if more > 1 else tuple(names)
 
 
 def draw(table: Table, *, title: str) -> str:
@@ -73,7 +79,7 @@ def draw(table: Table, *, title: str) -> str:
         y += _LINE * len(arrow.causes)
         parts += _arrow(arrow, columns, y)
         y += _MARGIN
-    width, height = gap * len(declared) + 2 * _MARGIN, y + _MARGIN
+    width, height = gap * (len(declared) + 0.5) + _MARGIN, y + _MARGIN
     return "\n".join([*_opening(width, height, title), *_columns(columns, height), *parts, "</svg>"])
 
 

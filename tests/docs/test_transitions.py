@@ -55,6 +55,14 @@ def test_all_that_leads_from_one_state_to_another_is_one_arrow() -> None:
     assert len(found) == len(TABLE) - 1
 
 
+def test_of_very_many_causes_an_arrow_names_some_and_counts_the_rest() -> None:
+    busy: Table = {(State.LIVE, f"Frame{number}"): State.LIVE for number in range(30)}
+
+    [loop] = arrows(transitions(busy))
+
+    assert loop.causes == ("Frame0", "Frame1", "Frame2", "Frame3", "Frame4", "and 25 more")
+
+
 def test_a_picture_is_well_formed_and_says_each_state_once_and_each_cause() -> None:
     texts = texts_of(draw(TABLE, title="A <mirror>"))
 
