@@ -12,7 +12,7 @@ import msgpack
 
 from whisperkit.errors import CorruptStateError, PeerError
 
-__all__ = ["FORMAT", "pack", "reading", "unpack"]
+__all__ = ["FORMAT", "pack", "reading", "shaped", "unpack"]
 
 # The first field of every array. A later format gets another number and a reader of its own.
 FORMAT: Final = 1
@@ -39,9 +39,18 @@ def unpack(data: bytes, *, kind: str, shape: tuple[type, ...]) -> tuple[Any, ...
         fields: tuple[Any, ...] = cast(Any, msgpack).unpackb(data, use_list=False, strict_map_key=True)
         if type(fields) is not tuple or not fields or fields[0] != FORMAT:
             raise ValueError("unknown format")
-        if tuple(map(type, fields[1:])) != shape:
-            raise ValueError("fields of other types")
-        return fields[1:]
+        return shaped(fields[1:], shape)
+
+
+def shaped(fields: tuple[Any, ...], shape: tuple[type, ...]) -> tuple[Any, ...]:
+    """The same fields, if they are exactly of these types.
+
+    Raises:
+        ValueError: They are not.
+    """
+    if tuple(map(type, fields)) != shape:
+        raise ValueError("fields of other types")
+    return fields
 
 
 class reading:  # noqa: N801  # read as a statement: with reading("conversation"): ...
