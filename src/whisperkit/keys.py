@@ -13,7 +13,7 @@ knows the next one and the exact count; ``r/<device>`` is what a requester was g
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from whisperkit.errors import CorruptStateError, MalformedFrameError
@@ -123,7 +123,8 @@ class KeyUpload(NamedTuple):
         """
         if len(self.one_time) > MAX_UPLOAD_KEYS or len(self.kyber) > MAX_UPLOAD_KEYS:
             raise MalformedFrameError(f"more than {MAX_UPLOAD_KEYS} one-time keys at once", frame="PUBLISH")
-        if any(len(key.key) != EC_KEY_BYTES for key in (self.signed, *self.one_time)):
+        ec_keys = [self.signed.key, *(key.key for key in self.one_time)]
+        if any(len(key) != EC_KEY_BYTES for key in ec_keys):
             raise MalformedFrameError(f"an EC key has {EC_KEY_BYTES} bytes", frame="PUBLISH")
         if any(len(key.key) != KYBER_KEY_BYTES for key in (self.last_resort, *self.kyber)):
             raise MalformedFrameError(f"a Kyber key has {KYBER_KEY_BYTES} bytes", frame="PUBLISH")
@@ -145,7 +146,7 @@ class Stock(NamedTuple):
     highest: int = 0
 
     @property
-    def count(self) -> int:
+    def left(self) -> int:
         """How many are left."""
         return self.published - self.taken
 
@@ -232,7 +233,7 @@ def reset(keys: Keys, generation: int) -> Step[Uploaded | StaleGeneration, Keys]
 
 
 def _uploaded(keys: Keys) -> Uploaded:
-    return Uploaded(keys.one_time.count, keys.kyber.count, keys.one_time.highest, keys.kyber.highest)
+    return Uploaded(keys.one_time.left, keys.kyber.left, keys.one_time.highest, keys.kyber.highest)
 
 
 def _newer(known: SignedKey | None, new: SignedKey) -> SignedKey:
@@ -240,12 +241,10 @@ def _newer(known: SignedKey | None, new: SignedKey) -> SignedKey:
     return known if known is not None and new.number <= known.number else new
 
 
-def _stocked(
-    stock: Stock, new: Sequence[OneTimeKey] | Sequence[SignedKey], place: bytes
-) -> tuple[Stock, tuple[Row, ...]]:
+def _stocked(stock: Stock, new: Collection[OneTimeKey | SignedKey], place: bytes) -> tuple[Stock, tuple[Row, ...]]:
     rows: list[Row] = []
     taken, published, highest = stock
-    for key in sorted(new):
+    for key in sorted(new, key=lambda key: key.number):
         if key.number > highest and published - taken < MAX_STOCK:
             rows.append(Row(place + published.to_bytes(8, "big"), pack(*key)))
             published, highest = published + 1, key.number
@@ -351,12 +350,12 @@ def take(
 def _handed_out(keys: Keys, bundle: Bundle, found: dict[bytes, bytes]) -> tuple[Keys, Bundle, tuple[bytes, ...]]:
     """The next one-time keys, as far as there are any, and their rows' keys."""
     gone: list[bytes] = []
-    if keys.one_time.count:
+    if keys.one_time.left:
         key = _place(keys.generation, _EC) + keys.one_time.taken.to_bytes(8, "big")
         gone.append(key)
         bundle = bundle._replace(one_time=OneTimeKey(*_stored(found, key, _ONE_TIME_SHAPE)))
         keys = keys._replace(one_time=keys.one_time._replace(taken=keys.one_time.taken + 1))
-    if keys.kyber.count:
+    if keys.kyber.left:
         key = _place(keys.generation, _KYBER) + keys.kyber.taken.to_bytes(8, "big")
         gone.append(key)
         bundle = bundle._replace(kyber=SignedKey(*_stored(found, key, _SIGNED_SHAPE)), is_last_resort=False)
