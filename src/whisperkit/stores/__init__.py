@@ -32,7 +32,7 @@ from whisperkit.stores.memory import (
     MemoryMarks,
     MemoryPartitions,
 )
-from whisperkit.stores.transact import Load, Loaded, Outcome, check_changes, commit_changes, load, transact
+from whisperkit.stores.transact import Load, Loaded, Outcome, Rule, check_changes, commit_changes, load, transact
 
 __all__ = [
     "Absent",
@@ -66,6 +66,7 @@ __all__ = [
     "Roster",
     "RosterSource",
     "Row",
+    "Rule",
     "Span",
     "Step",
     "Stores",
