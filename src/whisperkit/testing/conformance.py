@@ -13,7 +13,7 @@ import unittest
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from functools import wraps
-from typing import TYPE_CHECKING, ClassVar, Final, Generic, NamedTuple, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, ClassVar, Final, Generic, NamedTuple, TypeAlias, TypeVar, cast
 from uuid import uuid4
 
 import anyio
@@ -49,13 +49,26 @@ class NotApplicable(unittest.SkipTest):  # no error: pytest and unittest take it
 
 
 def expect(found: object, wanted: object, law: str) -> None:
-    """Compare.
+    """Compare, types too: two NamedTuples with equal fields are equal whatever their class.
 
     Raises:
         LawBrokenError: They differ; the text names the law.
     """
-    if found != wanted:
+    if not _is_same(found, wanted):
         raise LawBrokenError(f"{law}: expected {_short(wanted)}, found {_short(found)}")
+
+
+def _is_same(found: object, wanted: object) -> bool:
+    if not isinstance(found, type(wanted)) or found != wanted:
+        return False
+    if isinstance(wanted, dict):
+        # Equal dictionaries have equal keys. The casts say what the checks above have found.
+        there = cast("dict[object, object]", found)
+        return all(_is_same(there[key], value) for key, value in cast("dict[object, object]", wanted).items())
+    if isinstance(wanted, list | tuple):
+        pairs = zip(cast("Sequence[object]", found), cast("Sequence[object]", wanted), strict=True)
+        return all(_is_same(one, other) for one, other in pairs)
+    return True
 
 
 def _short(value: object) -> str:
