@@ -53,7 +53,7 @@ fuzz: $(VENV)/.test  ## feed the decoders FUZZ_INPUTS random and mutated inputs 
 	@WHISPERKIT_FUZZ_INPUTS=$(FUZZ_INPUTS) $(BIN)/python -m pytest -n $(WORKERS) -m fuzz --hypothesis-profile=fuzz $(ARGS)
 
 clean:  ## remove the virtual environment and all that was built
-	rm -rf $(VENV) build dist docs/_build .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) build dist docs/_build docs/reference/generated .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # ---- set-up: one stamp per dependency group, older than pyproject.toml when it has to be done again -----------------
