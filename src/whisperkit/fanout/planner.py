@@ -12,7 +12,7 @@ a copy like everybody's (F13).
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, NamedTuple, TypeAlias, assert_never
 
 import attrs
 
@@ -98,6 +98,8 @@ class Cost(NamedTuple):
                 return self._replace(calls=self.calls + 1)
             case Notify(gateways=gateways):
                 return self._replace(calls=self.calls + len(gateways))
+            case _:
+                assert_never(step)
 
 
 @attrs.frozen(kw_only=True)
@@ -176,6 +178,8 @@ def iter_plan(
             gateways = sorted({gateway for device in devices if (gateway := online.get(device)) is not None})
             for start in range(0, len(gateways), limits.batch_devices):
                 yield Notify(gateways=tuple(gateways[start : start + limits.batch_devices]))
+        case _:
+            assert_never(strategy)
 
 
 def deliver(
@@ -218,6 +222,8 @@ def cost_bound(
             return Cost(jobs=batches)
         case Strategy.MEGA:
             return Cost(calls=min(devices, gateways))
+        case _:
+            assert_never(strategy)
 
 
 def _audience(sender: DeviceId, roster: Iterable[tuple[UserId, Collection[DeviceId]]]) -> Iterator[DeviceId]:
