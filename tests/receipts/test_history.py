@@ -56,6 +56,7 @@ class Wrong(NamedTuple):
     keeps_the_last: bool = False
     delivers_to_the_head: bool = False
     believes_readers: bool = False
+    never_pulls: bool = False
 
 
 class Network(RuleBasedStateMachine):
@@ -163,7 +164,8 @@ class Network(RuleBasedStateMachine):
 
     @rule()
     def alice_restarts_and_pulls_marks(self) -> None:
-        self.screen = Receipts(members=self.stays, marks=self.durable)
+        marks = dict(self.screen.marks) if self.wrong.never_pulls else self.durable
+        self.screen = Receipts(members=self.stays, marks=marks)
         for seq, row in enumerate(self.rows, start=1):
             if row.sender is not None:
                 self.screen.posted(seq=seq, sender=DeviceId(row.sender, 1))
@@ -292,6 +294,13 @@ def a_claim_to_have_read_what_never_came(net: Network) -> None:
     net.alice_restarts_and_pulls_marks()
 
 
+def a_mark_lost_on_its_way(net: Network) -> None:
+    net.post(ALICE)
+    net.apply(PHONE, 1)
+    net.acknowledge(PHONE, 3)
+    net.marks_are_lost()
+
+
 COUNTEREXAMPLES: Mapping[str, Callable[[Network], None]] = {
     "acks_first": crash_between_the_two_saves,
     "publishes_first": crash_after_the_first_of_save_and_publish,
@@ -299,6 +308,7 @@ COUNTEREXAMPLES: Mapping[str, Callable[[Network], None]] = {
     "keeps_the_last": a_late_and_lower_read_receipt,
     "delivers_to_the_head": an_acknowledgement_of_less_than_there_is,
     "believes_readers": a_claim_to_have_read_what_never_came,
+    "never_pulls": a_mark_lost_on_its_way,
 }
 
 
