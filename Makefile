@@ -50,7 +50,7 @@ docs: $(VENV)/.docs  ## build docs/_build/html and run the examples in the docs 
 	@echo "docs/_build/html/index.html"
 
 fuzz: $(VENV)/.test  ## feed the decoders FUZZ_INPUTS random and mutated inputs each
-	@WHISPERKIT_FUZZ_INPUTS=$(FUZZ_INPUTS) $(BIN)/python -m pytest -n $(WORKERS) -m fuzz --hypothesis-profile=fuzz $(ARGS)
+	@WHISPERKIT_FUZZ_INPUTS=$(FUZZ_INPUTS) $(BIN)/python -m pytest -n $(WORKERS) -m fuzz --hypothesis-profile=fuzz -o faulthandler_timeout=0 $(ARGS)
 
 clean:  ## remove the virtual environment and all that was built
 	rm -rf $(VENV) build dist docs/_build docs/reference/generated .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
