@@ -20,7 +20,18 @@ import msgpack
 from whisperkit.errors import MalformedFrameError, OversizedFrameError, UsageError
 from whisperkit.ids import ConversationId, ConversationSeq, DeviceId, InboxSeq, MessageId
 from whisperkit.sync.fields import REFUSALS, Reader, maker_of, readers_of
-from whisperkit.sync.frames import BY_TYPE, CHANGE, FRAMES, Direction, EntryKind, Frame, FrameSpec, RosterChange
+from whisperkit.sync.frames import (
+    BY_TYPE,
+    CHANGE,
+    FRAMES,
+    ITEM,
+    Direction,
+    EntryKind,
+    Frame,
+    FrameSpec,
+    RosterChange,
+    SnapshotItem,
+)
 
 __all__ = [
     "ENTRY_HEAD_BYTES",
@@ -31,8 +42,10 @@ __all__ = [
     "Message",
     "decode",
     "decode_change",
+    "decode_item",
     "encode",
     "encode_change",
+    "encode_item",
     "encode_json",
     "encode_many",
     "entry_head",
@@ -262,9 +275,10 @@ def entry_tail(
     return _pack((message_id, kind, conv, conv_seq, pull_upto, sender, at_ms, own, shared))[1:]
 
 
-# ---- roster changes -------------------------------------------------------------------------------------------------
+# ---- what ROSTER entries carry --------------------------------------------------------------------------------------
 
 _read_change: Final = CHANGE.reader(is_json=False)
+_read_item: Final = ITEM.reader(is_json=False)
 
 
 def encode_change(change: RosterChange) -> bytes:
@@ -281,5 +295,23 @@ def decode_change(data: bytes) -> RosterChange:
     """
     try:
         return cast("RosterChange", _read_change(_parse_msgpack(data)))
+    except REFUSALS as error:
+        raise MalformedFrameError(str(error), frame="ROSTER") from None
+
+
+def encode_item(item: SnapshotItem) -> bytes:
+    """Write the state of a conversation as of a ROSTER entry, as its `own` part for those whom the entry brings in."""
+    return _pack(item)
+
+
+def decode_item(data: bytes) -> SnapshotItem:
+    """Read what `encode_item` wrote.
+
+    Raises:
+        MalformedFrameError: It is something else.
+        OversizedFrameError: It is larger than `MAX_MESSAGE_BYTES`.
+    """
+    try:
+        return cast("SnapshotItem", _read_item(_parse_msgpack(data)))
     except REFUSALS as error:
         raise MalformedFrameError(str(error), frame="ROSTER") from None

@@ -25,7 +25,9 @@ __all__ = [
     "ASIDES",
     "BY_CODE",
     "BY_TYPE",
+    "CHANGE",
     "FRAMES",
+    "ITEM",
     "MAX_CHANGE_USERS",
     "MAX_CONVERSATIONS",
     "MAX_DEVICES",
@@ -101,7 +103,7 @@ PROTOCOL_VERSION: Final = 1
 # A row of an inbox is one ENTRY, own copy and shared text together, and a row is at most 1 MiB; what is larger
 # than a long text belongs into an attachment.
 MAX_SHARED_BYTES: Final = 256 << 10
-MAX_OWN_BYTES: Final = 64 << 10
+MAX_OWN_BYTES: Final = 256 << 10
 # A batch of `finish` is 256 devices; a sender key for more devices travels in ASIDEs before the post.
 MAX_OWN_COPIES: Final = 256
 # Whom a sender of a small group has to name: below 200 users, five devices each.
@@ -139,7 +141,10 @@ class EntryKind(IntEnum):
     MESSAGE = 1
     """A ciphertext."""
     ROSTER = 2
-    """Members came or went; `shared` holds the change (`codec.decode_change`), and its seq is the roster version."""
+    """Members came or went; `shared` holds the change (`codec.decode_change`), and its seq is the roster version.
+
+    For users whom it brings into a conversation that was there, `own` holds its state (`codec.decode_item`).
+    """
     MODE = 3
     """Rows from here on travel by another strategy; `shared` is one byte, the number of the `Strategy`."""
     VOID = 4
@@ -775,7 +780,7 @@ CHANGE: Final = of.Record(
     RosterChange,
     (Field("added", of.Array(of.USER, MAX_CHANGE_USERS)), Field("removed", of.Array(of.USER, MAX_CHANGE_USERS))),
 )
-_ITEM = of.Record(
+ITEM: Final = of.Record(
     SnapshotItem,
     (
         _CONV,
@@ -888,7 +893,7 @@ FRAMES: Final[tuple[FrameSpec, ...]] = (
             _CURSOR_FIELD,
             Field("part", of.Number()),
             Field("is_last", of.FLAG),
-            Field("items", of.Array(_ITEM, MAX_SNAPSHOT_ITEMS)),
+            Field("items", of.Array(ITEM, MAX_SNAPSHOT_ITEMS)),
         ),
     ),
     FrameSpec(20, "FOLLOW", Follow, _TO_SERVER, (_CONVS,)),
