@@ -104,8 +104,9 @@ DAMAGE: dict[str, Callable[[bytes], bytes]] = {
     "cut short within a chunk": lambda sealed: sealed[:-1],
     "empty": lambda sealed: b"",
     "longer": lambda sealed: sealed + b"x",
-    "a chunk of another file": lambda sealed: encrypt(TEXT, seed=3)[0][:SEALED_CHUNK_BYTES]
-    + sealed[SEALED_CHUNK_BYTES:],
+    "a chunk of another file": lambda sealed: (
+        encrypt(TEXT, seed=3)[0][:SEALED_CHUNK_BYTES] + sealed[SEALED_CHUNK_BYTES:]
+    ),
 }
 
 
