@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from itertools import pairwise
-from typing import Final, Generic, NamedTuple, TypeVar
+from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 from whisperkit.errors import ConflictError, OutcomeUnknownError, UsageError
 from whisperkit.partitions import (
@@ -90,7 +90,7 @@ class Loaded(NamedTuple):
     state: bytes
     rows: Mapping[bytes, bytes]
 
-    def change(self, partition: Partition, step: Step[object, object], state: bytes) -> Change:
+    def change(self, partition: Partition, step: Step[Any, Any], state: bytes) -> Change:  # any answer, any state
         """Make the change that commits a step.
 
         Args:

@@ -1,0 +1,241 @@
+"""Marks and jobs over partitions pass the kits, also stepwise, in several processes and over lost replies."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager, suppress
+from random import Random
+from typing import Any, TypeVar
+
+import pytest
+
+from whisperkit.errors import CorruptStateError, OutcomeUnknownError
+from whisperkit.ids import ConversationId, ConversationSeq
+from whisperkit.partitions import EVERYTHING, Change, Partition, Row
+from whisperkit.runtime import Mailbox, Task
+from whisperkit.stores import (
+    Job,
+    Mark,
+    MarkStore,
+    MemoryPartitions,
+    PartitionJobs,
+    PartitionMarks,
+    PartitionStore,
+    commit_changes,
+    load,
+)
+from whisperkit.stores.memory import CLAIM_S
+from whisperkit.testing import (
+    Fault,
+    FaultyPartitions,
+    JobLogConformance,
+    JobsInTime,
+    MarkStoreConformance,
+    Stepwise,
+    StoreCall,
+)
+
+T = TypeVar("T")
+CHAT = ConversationId("chat")
+
+
+class Clock:
+    """A runtime as far as marks and jobs need one: its clock, and random bytes that never repeat."""
+
+    def __init__(self) -> None:
+        self.ms = 1_000_000
+        self._random = Random(1)
+
+    def now(self) -> float:
+        return self.ms / 1_000
+
+    def wall_ms(self) -> int:
+        return self.ms
+
+    async def sleep(self, seconds: float) -> None:
+        self.ms += int(seconds * 1_000)
+
+    def spawn(self, run: Callable[[], Coroutine[object, object, None]], *, name: str) -> Task:
+        raise NotImplementedError
+
+    def drop(self, task: Task) -> None:
+        raise NotImplementedError
+
+    def mailbox(self) -> Mailbox[Any]:  # of what, says who asks
+        raise NotImplementedError
+
+    def random(self, size: int) -> bytes:
+        return self._random.randbytes(size)
+
+    async def gather(self, calls: list[Callable[[], Awaitable[None]]], *, limit: int) -> None:
+        raise NotImplementedError
+
+
+def faulty(seed: int) -> PartitionStore:
+    random = Random(seed)
+    faults = [Fault.NONE] * 20 + [Fault.CONFLICT, Fault.UNKNOWN_BEFORE, Fault.UNKNOWN_AFTER]
+
+    def decide(_: StoreCall) -> Fault:
+        return random.choice(faults)
+
+    return FaultyPartitions(MemoryPartitions(), decide)
+
+
+@asynccontextmanager
+async def open_marks() -> AsyncGenerator[MarkStore]:
+    yield PartitionMarks(MemoryPartitions())
+
+
+@asynccontextmanager
+async def open_stepwise_marks() -> AsyncGenerator[MarkStore]:
+    yield PartitionMarks(Stepwise(MemoryPartitions()))
+
+
+@asynccontextmanager
+async def open_jobs() -> AsyncGenerator[JobsInTime]:
+    clock = Clock()
+    yield JobsInTime(PartitionJobs(MemoryPartitions(), runtime=clock), clock.sleep, CLAIM_S)
+
+
+@asynccontextmanager
+async def open_stepwise_jobs() -> AsyncGenerator[JobsInTime]:
+    clock = Clock()
+    yield JobsInTime(PartitionJobs(Stepwise(MemoryPartitions()), runtime=clock), clock.sleep, CLAIM_S)
+
+
+class TestPartitionMarks(MarkStoreConformance):
+    make_store = staticmethod(open_marks)
+
+
+class TestStepwisePartitionMarks(MarkStoreConformance):
+    make_store = staticmethod(open_stepwise_marks)
+
+
+class TestPartitionJobs(JobLogConformance):
+    make_store = staticmethod(open_jobs)
+
+
+class TestStepwisePartitionJobs(JobLogConformance):
+    make_store = staticmethod(open_stepwise_jobs)
+
+
+@pytest.mark.anyio
+async def test_a_mark_that_is_there_costs_no_commit() -> None:
+    store = MemoryPartitions()
+    marks = PartitionMarks(store)
+    mark = Mark(Partition("conv/1"), "read/x", 5)
+
+    for value in (5, 5, 3):
+        await marks.raise_marks([mark._replace(value=value)])
+
+    assert (await store.heads([Partition("marks/conv/1")]))[Partition("marks/conv/1")].version == 1
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("seed", range(5))
+async def test_marks_survive_lost_replies(seed: int) -> None:
+    marks = PartitionMarks(faulty(seed), runtime=Clock())
+    last = {"m": 19}
+    partitions = [Partition(f"conv/{number}") for number in range(3)]
+
+    for value in range(20):
+        await marks.raise_marks([Mark(partition, "m", value) for partition in partitions])
+
+    found = await patiently(lambda: marks.marks(partitions))
+    assert found == dict.fromkeys(partitions, last)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("seed", range(5))
+async def test_jobs_survive_lost_replies(seed: int) -> None:
+    clock = Clock()
+    jobs = PartitionJobs(faulty(seed), runtime=clock)
+    names = [ConversationId(f"c{number}") for number in range(6)]
+    for name in names:
+        await jobs.put(name, ConversationSeq(4))
+
+    found: set[Job] = set()
+    for _ in range(6):
+        claim = await patiently(lambda: jobs.take(2))
+        found |= set(claim.jobs)
+        await jobs.done(claim)
+
+    assert found == {Job(name, ConversationSeq(4)) for name in names}
+
+
+async def patiently(call: Callable[[], Awaitable[T]]) -> T:
+    """Repeat a read until it is answered."""
+    while True:
+        with suppress(OutcomeUnknownError):
+            return await call()
+
+
+@pytest.mark.anyio
+async def test_two_processes_do_not_take_the_same_job() -> None:
+    clock, store = Clock(), MemoryPartitions()
+    one, other = (PartitionJobs(store, runtime=clock) for _ in range(2))
+    for number in range(10):
+        await one.put(ConversationId(f"c{number}"), ConversationSeq(1))
+
+    first, second, third = await one.take(6), await other.take(6), await one.take(6)
+
+    assert (len(first.jobs), len(second.jobs), len(third.jobs)) == (6, 4, 0)
+    assert not set(first.jobs) & set(second.jobs)
+
+
+@pytest.mark.anyio
+async def test_a_higher_number_waits_for_the_claim_and_no_longer() -> None:
+    clock = Clock()
+    jobs = PartitionJobs(MemoryPartitions(), runtime=clock)
+    await jobs.put(CHAT, ConversationSeq(3))
+    claim = await jobs.take(1)
+    await jobs.put(CHAT, ConversationSeq(5))
+
+    meanwhile = await jobs.take(1)
+    await jobs.done(claim)
+    afterwards = await jobs.take(1)
+
+    assert meanwhile.jobs == ()
+    assert afterwards.jobs == (Job(CHAT, ConversationSeq(5)),)
+
+
+@pytest.mark.anyio
+async def test_a_zombie_does_not_give_up_the_claim_of_another() -> None:
+    clock = Clock()
+    jobs = PartitionJobs(MemoryPartitions(), runtime=clock)
+    await jobs.put(CHAT, ConversationSeq(3))
+    late = await jobs.take(1)
+    await jobs.put(CHAT, ConversationSeq(5))
+    await clock.sleep(CLAIM_S)
+    await jobs.take(1)
+
+    await jobs.done(late)
+
+    assert (await jobs.take(1)).jobs == ()
+
+
+@pytest.mark.anyio
+async def test_a_job_may_ride_in_the_commit_of_a_post() -> None:
+    store = MemoryPartitions()
+    wanted = PartitionJobs.load_for(CHAT)
+    loaded = (await load(store, [wanted]))[wanted.partition]
+    change = PartitionJobs.change_for(loaded, CHAT, ConversationSeq(2))
+    assert change is not None
+
+    await commit_changes(store, [change, Change(Partition("conv/chat"), 0, b"post 2")])
+
+    loaded = (await load(store, [wanted]))[wanted.partition]
+    assert PartitionJobs.change_for(loaded, CHAT, ConversationSeq(2)) is None
+    assert (await PartitionJobs(store).take(1)).jobs == (Job(CHAT, ConversationSeq(2)),)
+
+
+@pytest.mark.anyio
+async def test_a_row_that_is_no_job_is_corrupt_state() -> None:
+    store = MemoryPartitions()
+    shard = PartitionJobs.load_for(CHAT).partition
+    await store.commit([Change(shard, 0, b"", (Row(CHAT.encode(), b"short"),))])
+
+    with pytest.raises(CorruptStateError, match="24 bytes expected, got 5"):
+        await PartitionJobs(store).take(1)
+
+    assert len(await store.rows(shard, [EVERYTHING], limit=9)) == 1
