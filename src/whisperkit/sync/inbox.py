@@ -63,7 +63,7 @@ class Inbox(NamedTuple):
     """The head of an inbox.
 
     Attributes:
-        epoch: The store's generation in which it counts.
+        epoch: The store's generation in which it counts; 0 before it was ever opened.
         seq: The last entry's number; never goes back.
         tag: The chain up to it.
         floor: Entries up to here may be gone; what is above is there.
@@ -144,7 +144,7 @@ def open_inbox(inbox: Inbox, device: DeviceId, *, epoch: int, link: int) -> Step
     if link <= inbox.link:
         is_this = inbox.is_open and link == inbox.link
         return Step(Opened(inbox.floor_cursor) if is_this else Closed(), inbox)
-    tag = inbox.tag if inbox.link else first_tag(device)
+    tag = inbox.tag if inbox.epoch else first_tag(device)
     after = Inbox(max(epoch, inbox.epoch), inbox.seq, tag, inbox.seq, tag, True, link)
     return Step(Opened(after.floor_cursor), after, drop=_dropped(inbox.floor, inbox.seq))
 
@@ -427,7 +427,7 @@ def decode_value(value: bytes) -> OwnValue | SharedValue:
         CorruptStateError: It is none.
     """
     with reading("inbox entry"):
-        if value[:1] == _OWN and len(value) > ENTRY_HEAD_BYTES:
+        if value[:1] == _OWN and len(value) > 1 + ENTRY_HEAD_BYTES:
             frame = value[1:]
             return OwnValue(frame, frame[ENTRY_HEAD_BYTES - TAG_BYTES : ENTRY_HEAD_BYTES])
         if value[:1] == _SHARED and len(value) > _SHARED_HEAD.size:
