@@ -511,8 +511,11 @@ _WINDOW_BYTES = 68
 def _fitted(conversation: Conversation) -> tuple[Conversation, tuple[Row, ...]]:
     """Put the windows that were not used for longest into rows, until the head is within its bound."""
     windows = conversation.windows
-    size = _FIXED_BYTES + sum([_WINDOW_BYTES + len(window.recent) for _, window in windows])
-    size += sum([_FENCE_BYTES + len(fence.gateway) for fence in conversation.fences])
+    size = _FIXED_BYTES
+    for _, window in windows:
+        size += _WINDOW_BYTES + len(window.recent)
+    for fence in conversation.fences:
+        size += _FENCE_BYTES + len(fence.gateway)
     evicted = 0
     while size > MAX_STATE_BYTES:
         size -= _WINDOW_BYTES + len(windows[evicted][1].recent)

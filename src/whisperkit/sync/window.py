@@ -67,7 +67,7 @@ class Window(NamedTuple):
 
     def remember(self, message_id: MessageId, seq: int, *, epoch: int, number: int | None) -> Window:
         """The window after a message got its seq; without a number only the id is remembered."""
-        recent = (self.recent + _RECORD.pack(message_id, seq))[-_RECENT_BYTES:]
+        recent = (self.recent + message_id + seq.to_bytes(8, "big"))[-_RECENT_BYTES:]
         return Window(self.epoch, self.last, recent) if number is None else Window(epoch, number, recent)
 
     @property
