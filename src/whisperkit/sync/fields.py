@@ -159,11 +159,11 @@ class Id(Generic[T]):
     def __init__(self, name: str, parse: Callable[[str], T]) -> None:
         self.name = name
         self.parse = parse
-        self._known: dict[object, T] = {}
+        self.known: dict[object, T] = {}
 
     def reader(self, *, is_json: bool) -> Reader:
         """Build the check; it is the same in both forms. An id that came before costs one look-up."""
-        known, parse = self._known, self.parse
+        known, parse = self.known, self.parse
 
         def read(value: object) -> T:
             try:
