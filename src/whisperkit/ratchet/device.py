@@ -130,7 +130,7 @@ class Created(NamedTuple):
     registration_id: int
 
     def __repr__(self) -> str:
-        return f"<Created {self.identity_key.hex()}>"
+        return redacted(self)
 
 
 class GeneratedPreKeys(NamedTuple):
