@@ -1,0 +1,357 @@
+"""One WebSocket connection, as a protocol of asyncio over the sans-IO `ServerProtocol` of `websockets`.
+
+No task and no queue per connection: what comes is handed to a `Receiver` as it is parsed, what goes out is gathered
+and written once per turn of the loop, by one callback for all connections. Time is told from outside, by one timer for
+all (`WebSocketConnection.check_time`), so a quiet connection costs a few hundred bytes beside its socket's own.
+
+There is no compression: what is carried is encrypted, and compressing secrets together with what an attacker
+chose tells their length.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Final, Protocol, cast
+
+import attrs
+from websockets.frames import CloseCode, Frame, Opcode
+from websockets.http11 import Request
+from websockets.protocol import State
+from websockets.server import ServerProtocol
+
+from whisperkit.sync.codec import MAX_JSON_CHARS
+
+__all__ = ["Channel", "EdgeLimits", "OnOpen", "Receiver", "TurnWriter", "WebSocketConnection"]
+
+log = logging.getLogger("examples.net.websocket")
+
+# `websockets` logs whole frames at level DEBUG. Content is never logged here, whatever the root logger is set to.
+_wire_log = logging.getLogger("examples.net.websocket.frames")
+_wire_log.setLevel(logging.WARNING)
+
+# Frames are limited by the codec, which knows how to refuse them in the peer's own terms. This limit is the longer
+# JSON form with a little room: what exceeds it is cut off before it is in memory.
+_MAX_MESSAGE_BYTES: Final = MAX_JSON_CHARS + 1024
+
+
+@attrs.frozen(kw_only=True)
+class EdgeLimits:
+    """What a peer may make the edge hold, and for how long. A connection is looked at every `check_every_s`.
+
+    Attributes:
+        max_connections: So many at once; more are closed as they come.
+        max_message_bytes: The longest message, all fragments together; a longer one ends in close code 1009.
+        max_backlog_bytes: Bytes for a peer that its socket has not taken; with more the connection is cut. The
+            service's windows stay far below: this stops a peer that sends pings and reads no pongs.
+        handshake_s: From the first byte to the end of the request's head.
+        ping_after_s: A connection that was quiet for so long is pinged. A device that beats never is.
+        idle_s: A connection that was quiet for so long is cut: the peer is gone without a word.
+        close_s: For how long an ending connection may take to end.
+        body_window_s: In so many seconds ...
+        min_body_bytes: ... so many bytes of an HTTP message have to move, if the peer is whom we wait for.
+        check_every_s: How often the times above are checked.
+    """
+
+    max_connections: int = 100_000
+    max_message_bytes: int = _MAX_MESSAGE_BYTES
+    max_backlog_bytes: int = 8 << 20
+    handshake_s: float = 10.0
+    ping_after_s: float = 40.0
+    idle_s: float = 75.0
+    close_s: float = 5.0
+    body_window_s: float = 10.0
+    min_body_bytes: int = 1024
+    check_every_s: float = 2.5
+
+
+class Channel(Protocol):
+    """The way out of a connection: plain functions that never wait."""
+
+    @property
+    def write_backlog(self) -> int:
+        """Bytes that were sent and that the peer's socket has not taken."""
+        ...
+
+    def send(self, data: bytes | str) -> None:
+        """Send a message, binary or text; those of one turn of the loop are one write. Lost once it is closing."""
+        ...
+
+    def close(self, code: int = 1000, reason: str = "") -> None:
+        """Close after what was sent; harmless when it is closing.
+
+        Args:
+            code: Of RFC 6455, section 7.4, or 4000 to 4999.
+            reason: At most 123 bytes.
+        """
+        ...
+
+
+class Receiver(Protocol):
+    """The way in: what the application does with a connection. Nothing here may wait."""
+
+    def receive(self, data: bytes | str) -> None:
+        """A whole message came. Never called after `Channel.close` or `closed`."""
+        ...
+
+    def paused(self) -> None:
+        """The peer does not read as fast as it is sent to; what is sent now only adds to the backlog."""
+        ...
+
+    def drained(self) -> None:
+        """The peer has read; go on."""
+        ...
+
+    def closed(self) -> None:
+        """The connection has ended, whoever ended it. Called once, last."""
+        ...
+
+
+OnOpen = Callable[[Channel, str], Receiver]
+"""Takes a new connection and the path of its request, query included."""
+
+
+class TurnWriter:
+    """Writes for all connections that have something to say, once per turn of the loop."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._dirty: list[WebSocketConnection] = []
+
+    def soon(self, connection: WebSocketConnection) -> None:
+        """Call the connection's `flush` at the next turn."""
+        if not self._dirty:
+            self._loop.call_soon(self._write)
+        self._dirty.append(connection)
+
+    def _write(self) -> None:
+        dirty, self._dirty = self._dirty, []
+        for connection in dirty:
+            connection.flush()
+
+
+class WebSocketConnection(asyncio.Protocol):
+    """One connection: a `Channel` to the application, a protocol to the loop.
+
+    Args:
+        on_open: Called once the handshake is done.
+        on_end: Called when the connection is gone.
+        writer: Writes once per turn.
+        limits: See there.
+        opened_at: When its first byte came, on the loop's clock.
+        now: The loop's clock.
+    """
+
+    __slots__ = (
+        "_closing_since",
+        "_heard_at",
+        "_is_closing",
+        "_is_dirty",
+        "_limits",
+        "_now",
+        "_on_end",
+        "_on_open",
+        "_opened_at",
+        "_partial",
+        "_partial_is_text",
+        "_pinged_at",
+        "_receiver",
+        "_transport",
+        "_unflushed_bytes",
+        "_writer",
+        "_ws",
+    )
+
+    _transport: asyncio.Transport
+
+    def __init__(
+        self,
+        *,
+        on_open: OnOpen,
+        on_end: Callable[[WebSocketConnection], None],
+        writer: TurnWriter,
+        limits: EdgeLimits,
+        opened_at: float,
+        now: Callable[[], float],
+    ) -> None:
+        self._ws = ServerProtocol(max_size=limits.max_message_bytes, logger=_wire_log)
+        self._on_open = on_open
+        self._on_end = on_end
+        self._writer = writer
+        self._limits = limits
+        self._now = now
+        self._heard_at = opened_at
+        self._opened_at = opened_at
+        self._pinged_at = opened_at
+        self._closing_since: float | None = None
+        self._is_closing = False
+        self._is_dirty = False
+        self._unflushed_bytes = 0
+        self._receiver: Receiver | None = None
+        self._partial: bytearray | None = None
+        self._partial_is_text = False
+
+    # ---- the application's side ----
+
+    @property
+    def write_backlog(self) -> int:
+        """Bytes that were sent and that the peer's socket has not taken."""
+        return self._unflushed_bytes + self._transport.get_write_buffer_size()
+
+    def send(self, data: bytes | str) -> None:
+        """See `Channel.send`."""
+        if self._ws.state is not State.OPEN:
+            return
+        if isinstance(data, str):
+            data = data.encode()
+            self._ws.send_text(data)
+        else:
+            self._ws.send_binary(data)
+        self._unflushed_bytes += len(data)
+        self._flush_soon()
+
+    def close(self, code: int = 1000, reason: str = "") -> None:
+        """See `Channel.close`."""
+        if self._ws.state is State.OPEN:
+            self._is_closing = True
+            self._ws.send_close(code, reason)
+            self._flush_soon()
+
+    # ---- the server's side ----
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the handshake is done and nobody has begun to close."""
+        return self._ws.state is State.OPEN
+
+    def abort(self) -> None:
+        """Cut the connection; what was not taken is lost."""
+        self._transport.abort()
+
+    def check_time(self, now: float) -> None:
+        """Ping, or cut what takes too long."""
+        limits = self._limits
+        if self._ws.state is State.OPEN:
+            quiet_s = now - self._heard_at
+            if quiet_s > limits.idle_s:
+                self.abort()
+            elif quiet_s > limits.ping_after_s and self._pinged_at <= self._heard_at:
+                self._pinged_at = now
+                self._ws.send_ping(b"")
+                self._flush_soon()
+        elif self._ws.state is State.CONNECTING and not self._ws.close_expected():
+            # Since the first byte, not since the last: a head that trickles in is as slow as one that does not come.
+            if now - self._opened_at > limits.handshake_s:
+                self.abort()
+        elif self._closing_since is None:
+            self._closing_since = now
+        elif now - self._closing_since > limits.close_s:
+            self.abort()
+
+    # ---- the loop's side ----
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)  # what a TCP server makes
+
+    def data_received(self, data: bytes) -> None:
+        self._heard_at = self._now()
+        self._ws.receive_data(data)
+        for event in self._ws.events_received():
+            if isinstance(event, Frame):
+                self._take(event)
+            elif isinstance(event, Request):
+                self._shake_hands(event)
+        # Pongs, the answer to a close, the reason of a failure.
+        self._flush_soon()
+
+    def eof_received(self) -> None:
+        self._ws.receive_eof()
+        self.flush()  # now: when this returns the transport closes itself, after what was written
+
+    def pause_writing(self) -> None:
+        if self._receiver is not None:
+            self._receiver.paused()
+
+    def resume_writing(self) -> None:
+        if self._receiver is not None:
+            self._receiver.drained()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._ws.receive_eof()
+        self._is_closing = True
+        receiver, self._receiver = self._receiver, None
+        self._on_end(self)
+        if receiver is not None:
+            receiver.closed()
+
+    def flush(self) -> None:
+        """Write what is there."""
+        self._is_dirty = False
+        self._unflushed_bytes = 0
+        writes = self._ws.data_to_send()
+        if not writes or self._transport.is_closing():
+            return
+        is_last = not writes[-1]
+        self._transport.write(writes[0] if len(writes) == 1 else b"".join(writes))
+        if is_last:
+            # Not close(): with bytes of the peer unread it resets the connection, and the reason would not arrive.
+            self._transport.write_eof()
+        elif self._transport.get_write_buffer_size() > self._limits.max_backlog_bytes:
+            log.warning("backlog exceeded", extra={"backlog_bytes": self._transport.get_write_buffer_size()})
+            self.abort()
+
+    # ---- within ----
+
+    def _flush_soon(self) -> None:
+        if not self._is_dirty:
+            self._is_dirty = True
+            self._writer.soon(self)
+
+    def _shake_hands(self, request: Request) -> None:
+        response = self._ws.accept(request)
+        self._ws.send_response(response)
+        if response.status_code != 101:
+            return
+        try:
+            self._receiver = self._on_open(self, request.path)
+        except Exception:
+            self._blame_receiver()
+
+    def _take(self, frame: Frame) -> None:
+        if frame.opcode is Opcode.CONT:
+            assert self._partial is not None  # ServerProtocol lets no other order pass
+            self._partial += frame.data
+            if frame.fin:
+                whole, self._partial = bytes(self._partial), None
+                self._deliver(whole, is_text=self._partial_is_text)
+        elif frame.opcode is Opcode.BINARY or frame.opcode is Opcode.TEXT:
+            is_text = frame.opcode is Opcode.TEXT
+            if frame.fin:
+                self._deliver(bytes(frame.data), is_text=is_text)
+            else:
+                # One buffer and no list of fragments: empty ones, of which any number may come, cost nothing.
+                self._partial, self._partial_is_text = bytearray(frame.data), is_text
+
+    def _deliver(self, data: bytes, *, is_text: bool) -> None:
+        if self._is_closing or self._receiver is None:
+            return
+        try:
+            message = data.decode() if is_text else data
+        except UnicodeDecodeError:
+            self._fail(CloseCode.INVALID_DATA, "text is not UTF-8")
+            return
+        try:
+            self._receiver.receive(message)
+        except Exception:
+            self._blame_receiver()
+
+    def _blame_receiver(self) -> None:
+        """A fault of the application ends this connection and no other."""
+        log.exception("receiver failed")
+        self._fail(CloseCode.INTERNAL_ERROR, "")
+
+    def _fail(self, code: CloseCode, reason: str) -> None:
+        self._is_closing = True
+        if self._ws.state is State.OPEN:
+            self._ws.fail(code, reason)
