@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -75,10 +76,8 @@ def test_an_agreement_with_a_key_of_low_order_is_refused(case: dict[str, str]) -
 
 @given(st.binary(max_size=40))
 def test_whatever_is_decoded_as_a_key_ends_in_a_key_or_a_peer_error(data: bytes) -> None:
-    try:
+    with suppress(PeerError):
         assert len(decode_public(data)) == 33
-    except PeerError:
-        pass
 
 
 def test_an_honest_key_is_canonical() -> None:

@@ -169,11 +169,9 @@ def test_an_identity_is_made_once(alice: Party) -> None:
 
 
 def test_a_registration_id_has_14_bits() -> None:
-    for byte in (0, 255):
-        created = Device(DeviceId.named("x", 1), random_bytes=lambda size, b=byte: bytes([b]) * size).create_identity(
-            {}
-        )
-        assert 1 <= created.registration_id <= 16_380
+    for byte in (b"\x00", b"\xff"):
+        device = Device(DeviceId.named("x", 1), random_bytes=byte.__mul__)
+        assert 1 <= device.create_identity({}).registration_id <= 16_380
 
 
 def test_nothing_works_before_there_is_an_identity(alice: Party, bob: Party) -> None:

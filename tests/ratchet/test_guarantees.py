@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import pytest
@@ -26,8 +27,6 @@ from whisperkit.errors import (
 from whisperkit.ids import ConversationId, DeviceId
 from whisperkit.ratchet import (
     CHUNK_BYTES,
-    MAX_FORWARD_JUMP,
-    MAX_SKIPPED_KEYS,
     SEALED_CHUNK_BYTES,
     UNACKNOWLEDGED_LIFE_MS,
     AttachmentDecryptor,
@@ -41,7 +40,7 @@ from whisperkit.ratchet import (
 )
 from whisperkit.ratchet import session as sessions_of_one
 from whisperkit.ratchet.chains import ChainKey
-from whisperkit.ratchet.curve import PublicKey, agree, is_canonical, key_pair
+from whisperkit.ratchet.curve import KeyPair, PublicKey, RandomBytes, agree, is_canonical, key_pair
 from whisperkit.ratchet.double_ratchet import NO_SEEDS, ReceivingChain, skip
 from whisperkit.ratchet.messages import PreKeySignalMessage, SignalMessage
 from whisperkit.ratchet.sender_keys import SenderKeyState
@@ -114,10 +113,7 @@ def a_refused_message_leaves_nothing_behind() -> None:
     state = SessionShelf(bob.records, alice.id).load(0)
     for each in (late, alice.encrypt(b"y", to=bob)):
         bad, good = SignalMessage.decode(altered(each).body), SignalMessage.decode(each.body)
-        refused(
-            AuthenticationError,
-            lambda bad=bad: sessions_of_one.decrypt(state, bad, random_bytes=seeded_bytes(1)),
-        )
+        refused(AuthenticationError, partial(sessions_of_one.decrypt, state, bad, random_bytes=seeded_bytes(1)))
         sessions_of_one.decrypt(state, good, random_bytes=seeded_bytes(1))
 
 
@@ -385,14 +381,48 @@ def pop_in_place(chain: ReceivingChain, counter: int) -> tuple[Any, ReceivingCha
     return skipped.pop(counter), chain
 
 
+def same_key(key: ChainKey) -> ChainKey:
+    return key
+
+
+def mac_without_identities(key: bytes, sender: bytes, receiver: bytes, data: bytes) -> bytes:
+    return hmac.digest(key, data, "sha256")[:8]
+
+
+def fixed_pair(random_bytes: RandomBytes) -> KeyPair:
+    return key_pair(b"\x01" * 32)
+
+
+def spends_nothing(*args: object) -> dict[bytes, bytes]:
+    return {}
+
+
+def always(key: PublicKey) -> bool:
+    return True
+
+
+def zero_secret(private: bytes, public: bytes) -> bytes:
+    return bytes(32)
+
+
+def advance_in_place(self: SessionShelf, number: int, session: sessions_of_one.Session) -> None:
+    self._write(number, self.load(number), session)  # pyright: ignore[reportPrivateUsage]  # what the fault would do
+
+
+def find_nothing(states: object, chain_id: int) -> None:
+    return None
+
+
+def fixed_sender_key(random_bytes: RandomBytes) -> SenderKeyState:
+    return SenderKeyState(1, 0, ChainKey(bytes(32)), *key_pair(bytes(32)))
+
+
 def no_check(*args: object, **kwargs: object) -> None:
     return None
 
 
 BROKEN = [
-    Broken(
-        "the chain key is not advanced", "double_ratchet.next_chain_key", lambda key: key, no_two_messages_have_one_key
-    ),
+    Broken("the chain key is not advanced", "double_ratchet.next_chain_key", same_key, no_two_messages_have_one_key),
     Broken("the state after a message is not saved", "sessions.SessionShelf.advance", no_check, a_message_opens_once),
     Broken(
         "a skipped key is kept after use", "double_ratchet._take_skipped", keep_after_use, a_late_message_opens_once
@@ -407,7 +437,7 @@ BROKEN = [
     Broken(
         "the MAC leaves the identities out",
         "messages._mac",
-        lambda key, sender, receiver, data: hmac.digest(key, data, "sha256")[:8],
+        mac_without_identities,
         a_message_is_bound_to_who_sent_it,
     ),
     Broken(
@@ -416,20 +446,18 @@ BROKEN = [
     Broken(
         "the ratchet key pair is not renewed",
         "double_ratchet.generate",
-        lambda random_bytes: key_pair(b"\x01" * 32),
+        fixed_pair,
         a_stolen_key_is_healed_by_an_answer,
     ),
     Broken("skipped keys are kept without a limit", "double_ratchet.MAX_SKIPPED_KEYS", 10**9, skipped_keys_are_bounded),
     Broken("a jump has no limit", "session.MAX_FORWARD_JUMP", None, a_jump_is_bounded),
-    Broken("prekeys are not used up", "device.Device._spend", lambda *args: {}, a_one_time_prekey_is_used_once),
-    Broken(
-        "base keys are not remembered", "device.Device._spend", lambda *args: {}, a_first_message_cannot_be_replayed
-    ),
-    Broken("the base key is not tested", "pqxdh.is_canonical", lambda key: True, a_base_key_is_written_in_one_way),
+    Broken("prekeys are not used up", "device.Device._spend", spends_nothing, a_one_time_prekey_is_used_once),
+    Broken("base keys are not remembered", "device.Device._spend", spends_nothing, a_first_message_cannot_be_replayed),
+    Broken("the base key is not tested", "pqxdh.is_canonical", always, a_base_key_is_written_in_one_way),
     Broken(
         "a secret of zero is taken",
         "curve.sodium.crypto_scalarmult",
-        lambda n, p: bytes(32),
+        zero_secret,
         a_key_of_low_order_is_refused,
     ),
     Broken("prekeys are not verified", "prekeys.verify", no_check, a_forged_prekey_is_refused),
@@ -438,26 +466,26 @@ BROKEN = [
     Broken(
         "an archived session is not promoted",
         "sessions.SessionShelf.advance",
-        lambda self, number, session: self._write(number, self.load(number), session),
+        advance_in_place,
         an_archived_session_is_found_again,
     ),
     Broken(
         "the chain of a group is not advanced",
         "sender_keys.next_chain_key",
-        lambda key: key,
+        same_key,
         a_group_message_opens_once,
     ),
     Broken(
         "a sender key is taken in again",
         "sender_keys.find_state",
-        lambda states, chain_id: None,
+        find_nothing,
         a_sender_key_is_never_rewound,
     ),
     Broken("the signature is not checked", "messages.verify", no_check, a_group_message_is_signed_by_its_sender),
     Broken(
         "a renewed sender key is the old one",
         "sender_keys.new_state",
-        lambda random_bytes: SenderKeyState(1, 0, ChainKey(bytes(32)), *key_pair(bytes(32))),
+        fixed_sender_key,
         who_left_a_group_reads_no_more,
     ),
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import traceback
+from typing import Any
 
 import pytest
 
@@ -14,7 +15,7 @@ from whisperkit.ratchet import AttachmentEncryptor, PreKeyBundle, records
 from whisperkit.ratchet.curve import KeyPair
 from whisperkit.ratchet.device import Device
 from whisperkit.ratchet.double_ratchet import send
-from whisperkit.ratchet.kem import encapsulate
+from whisperkit.ratchet.kem import KemPublicKey, encapsulate
 from whisperkit.ratchet.messages import CiphertextMessage, MessageType
 from whisperkit.ratchet.pqxdh import agree_as_initiator
 from whisperkit.ratchet.sessions import SessionShelf
@@ -25,24 +26,29 @@ GROUP = ConversationId("g")
 PLAINTEXT = b"the plaintext that must not be printed"
 
 
-def blobs(value: object) -> set[bytes]:
+def blobs(value: Any) -> set[bytes]:  # any tree of values
     """All byte strings of key size in a value, at any depth."""
     if isinstance(value, bytes):
         return {value} if len(value) >= 16 else set()
-    if isinstance(value, dict):
-        return {blob for child in value.values() for blob in blobs(child)}
-    if isinstance(value, tuple | list):
-        return {blob for child in value for blob in blobs(child)}
-    return set()
+    return {blob for child in children(value) for blob in blobs(child)}
 
 
-def public_of(value: object) -> set[bytes]:
+def children(value: Any) -> list[Any]:  # any tree of values
+    match value:
+        case {}:
+            found: list[Any] = list(value.values())
+        case tuple() | list():
+            found = [*value]
+        case _:
+            found = []
+    return found
+
+
+def public_of(value: Any) -> set[bytes]:  # any tree of values
     """The public halves of the key pairs in a value."""
     if isinstance(value, KeyPair):
         return {value.public}
-    if isinstance(value, tuple | list):
-        return {blob for child in value for blob in public_of(child)}
-    return set()
+    return {blob for child in children(value) for blob in public_of(child)}
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +84,7 @@ def values() -> dict[str, object]:
         remote_identity=pair.public,
         signed_prekey=pair.public,
         one_time_prekey=None,
-        encapsulated=encapsulate(records.KemPublicKey(bundle.kyber.public)),
+        encapsulated=encapsulate(KemPublicKey(bundle.kyber.public)),
     )
     encryptor = AttachmentEncryptor(random_bytes=RANDOM)
     encryptor.finalize()

@@ -20,7 +20,7 @@ from whisperkit.errors import (
 from whisperkit.ratchet import sender_keys
 from whisperkit.ratchet.chains import ChainKey
 from whisperkit.ratchet.curve import PrivateKey, PublicKey, generate, key_pair
-from whisperkit.ratchet.double_ratchet import MAX_FORWARD_JUMP, MAX_SKIPPED_KEYS
+from whisperkit.ratchet.double_ratchet import MAX_FORWARD_JUMP, MAX_SKIPPED_KEYS, skip
 from whisperkit.ratchet.messages import SenderKeyDistributionMessage, SenderKeyMessage, encode_sender_key_message
 from whisperkit.ratchet.sender_keys import MAX_SENDER_KEY_STATES, SenderKeyState
 from whisperkit.testing.ratchet import seeded_bytes
@@ -54,7 +54,7 @@ def encrypt(state: SenderKeyState, private: PrivateKey, text: bytes) -> tuple[Se
 
 def skipped_to(state: SenderKeyState, private: PrivateKey, iteration: int) -> SenderKeyMessage:
     """The sender's message at a position further on."""
-    key, _ = sender_keys.skip(state.chain_key, {}, state.iteration, iteration)
+    key, _ = skip(state.chain_key, {}, state.iteration, iteration)
     return encrypt(state._replace(chain_key=key, iteration=iteration), private, b"far")[1]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -217,11 +216,11 @@ def test_addresses_are_in_first_messages_only_and_only_for_service_ids() -> None
     ],
     ids=str,
 )
-def test_a_first_message_for_another_address_is_refused(changed: dict[str, bytes | None]) -> None:
+def test_a_first_message_for_another_address_is_refused(changed: dict[str, Any]) -> None:  # of several fields
     alice, bob = pair()
     message = inner(session.encrypt(alice, b"x", random_bytes=RANDOM).message)
 
-    moved = bob._replace(parties=Parties(**{**bob.parties._asdict(), **changed}))
+    moved = bob._replace(parties=bob.parties._replace(**changed))
 
     with pytest.raises(AuthenticationError, match="another device"):
         session.decrypt(moved, message, random_bytes=RANDOM)
@@ -262,32 +261,32 @@ def test_a_version_byte_with_another_lower_half_is_covered_by_the_mac() -> None:
         SignalMessage.decode(b"\x34" + body[1:])
 
 
-def raw_block(keys: MessageKeys, block: bytes) -> bytes:
-    """One block, encrypted without padding."""
+def unpadded(keys: MessageKeys, text: bytes) -> bytes:
+    """A text, encrypted without padding; where that is not possible, as it is."""
+    if len(text) != 16:
+        return text
     encryptor = Cipher(AES(keys.cipher_key), CBC(keys.iv)).encryptor()
-    return encryptor.update(block) + encryptor.finalize()
+    return encryptor.update(text) + encryptor.finalize()
 
 
 @pytest.mark.parametrize(
-    ("make", "reason"),
+    ("text", "reason"),
     [
-        pytest.param(lambda keys: b"", "whole blocks", id="empty"),
-        pytest.param(lambda keys: bytes(15), "whole blocks", id="15 bytes"),
-        pytest.param(lambda keys: raw_block(keys, bytes(16)), "padding", id="padding of 0"),
-        pytest.param(lambda keys: raw_block(keys, bytes(15) + b"\x11"), "padding", id="padding of 17"),
-        pytest.param(lambda keys: raw_block(keys, bytes(14) + b"\x01\x02"), "padding", id="uneven padding"),
+        pytest.param(b"", "whole blocks", id="empty"),
+        pytest.param(bytes(15), "whole blocks", id="15 bytes"),
+        pytest.param(bytes(16), "padding", id="padding of 0"),
+        pytest.param(bytes(15) + b"\x11", "padding", id="padding of 17"),
+        pytest.param(bytes(14) + b"\x01\x02", "padding", id="uneven padding"),
     ],
 )
-def test_a_body_that_is_none_is_refused_although_its_mac_is_good(
-    make: Callable[[MessageKeys], bytes], reason: str
-) -> None:
+def test_a_body_that_is_none_is_refused_although_its_mac_is_good(text: bytes, reason: str) -> None:
     alice, bob = pair()
     sent = send(alice.ratchet, random_bytes=RANDOM)
     body = encode_signal_message(
         ratchet_key=sent.header.ratchet_key,
         counter=sent.header.counter,
         previous_counter=0,
-        ciphertext=make(sent.keys),
+        ciphertext=unpadded(sent.keys, text),
         pq_ratchet=sent.header.pq_ratchet,
         addresses=None,
         mac_key=sent.keys.mac_key,
