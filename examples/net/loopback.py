@@ -1,26 +1,26 @@
-"""Servers on free ports of loopback, and raw connections to them."""
+"""A server's edge on a free port of loopback, for tests of it and of what is put behind it."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, TypeAlias
-
-import pytest
 
 from examples.net.http import Route
 from examples.net.websocket_server import Channel, EdgeLimits, WebSocketServer
 
-# What a hanging test may take: nothing here waits for a clock.
-PATIENCE_S = 10.0
-
-# A coroutine of a test; `Any` as in `asyncio.run`.
-Test: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
+__all__ = ["Edge", "Recorder", "serving"]
 
 
 class Recorder:
-    """A receiver that remembers, and wakes whoever waits for more."""
+    """A receiver that remembers.
+
+    Attributes:
+        channel: The way out.
+        path: Of the request.
+        messages: What came.
+        happened: ``paused``, ``drained``, ``closed``, as they came.
+    """
 
     def __init__(self, channel: Channel, path: str) -> None:
         self.channel = channel
@@ -30,30 +30,42 @@ class Recorder:
         self._news = asyncio.Event()
 
     def receive(self, data: bytes | str) -> None:
+        """See `Receiver.receive`."""
         self.messages.append(data)
         self._news.set()
 
     def paused(self) -> None:
+        """See `Receiver.paused`."""
         self._note("paused")
 
     def drained(self) -> None:
+        """See `Receiver.drained`."""
         self._note("drained")
 
     def closed(self) -> None:
+        """See `Receiver.closed`."""
         self._note("closed")
+
+    async def until(self, holds: Callable[[], bool]) -> None:
+        """Wait until something holds of what came."""
+        while not holds():
+            self._news.clear()
+            await self._news.wait()
 
     def _note(self, what: str) -> None:
         self.happened.append(what)
         self._news.set()
 
-    async def until(self, holds: Callable[[], bool]) -> None:
-        while not holds():
-            self._news.clear()
-            await self._news.wait()
-
 
 class Edge:
-    """A server that records what its connections receive."""
+    """A server whose connections are recorded.
+
+    Attributes:
+        server: The server.
+        receivers: One for each connection, in order.
+        host: Where it listens.
+        port: There.
+    """
 
     def __init__(self, routes: Sequence[Route] = (), limits: EdgeLimits | None = None) -> None:
         self.server = WebSocketServer(self._open, routes=routes, limits=limits)
@@ -63,17 +75,20 @@ class Edge:
 
     @property
     def url(self) -> str:
+        """Where HTTP is spoken."""
         return f"http://{self.host}:{self.port}"
 
     @property
     def ws_url(self) -> str:
+        """Where WebSocket is spoken."""
         return f"ws://{self.host}:{self.port}/ws"
 
     async def dial(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """Connect without any protocol."""
         return await asyncio.open_connection(self.host, self.port)
 
     async def ask(self, request: bytes) -> bytes:
-        """Send bytes on a connection of their own and read to its end."""
+        """Send bytes on a connection of their own, and read it to its end."""
         reader, writer = await self.dial()
         writer.write(request)
         answer = await reader.read()
@@ -81,7 +96,7 @@ class Edge:
         return answer
 
     def later(self, seconds: float) -> None:
-        """Let the server believe that time has passed."""
+        """Let the server believe that so much time has passed."""
         self.server.check_times(asyncio.get_running_loop().time() + seconds)
 
     def _open(self, channel: Channel, path: str) -> Recorder:
@@ -90,19 +105,12 @@ class Edge:
         return receiver
 
 
-OpenEdge: TypeAlias = Callable[..., "Any"]
-
-
 @asynccontextmanager
-async def _serving(routes: Sequence[Route] = (), limits: EdgeLimits | None = None) -> AsyncGenerator[Edge]:
+async def serving(routes: Sequence[Route] = (), limits: EdgeLimits | None = None) -> AsyncGenerator[Edge]:
+    """Serve while the block runs."""
     edge = Edge(routes, limits)
     edge.host, edge.port = await edge.server.listen("127.0.0.1", 0)
     try:
         yield edge
     finally:
         await edge.server.drain(within_s=1)
-
-
-@pytest.fixture
-def serving() -> Any:
-    return _serving
