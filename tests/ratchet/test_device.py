@@ -40,7 +40,7 @@ from whisperkit.ratchet import (
     verify,
 )
 from whisperkit.ratchet.curve import key_pair
-from whisperkit.ratchet.device import MAX_BASE_KEYS_SEEN
+from whisperkit.ratchet.first_contact import MAX_BASE_KEYS_SEEN
 from whisperkit.ratchet.kem import key_pair as kem_key_pair
 from whisperkit.ratchet.prekeys import KyberPreKey, OneTimePreKey, SignedPreKey
 from whisperkit.ratchet.records import LocalIdentity

@@ -14,22 +14,12 @@ from whisperkit.ratchet.attachments import (
     sealed_size,
 )
 from whisperkit.ratchet.curve import KeyPair, PrivateKey, PublicKey, RandomBytes
-from whisperkit.ratchet.device import (
-    Created,
-    Device,
-    Distributed,
-    GeneratedPreKeys,
-    Opened,
-    Records,
-    Save,
-    Saved,
-    Sealed,
-    distribution_id,
-)
+from whisperkit.ratchet.device import Device, distribution_id
 from whisperkit.ratchet.double_ratchet import MAX_FORWARD_JUMP, MAX_RECEIVING_CHAINS, MAX_SKIPPED_KEYS
 from whisperkit.ratchet.messages import CiphertextMessage, MessageType, SenderKeyDistributionMessage
 from whisperkit.ratchet.prekeys import PreKeyBundle, PreKeyUpload, PublicPreKey
 from whisperkit.ratchet.records import Peer
+from whisperkit.ratchet.results import Created, Distributed, GeneratedPreKeys, Opened, Records, Save, Saved, Sealed
 from whisperkit.ratchet.safety_number import SafetyNumber
 from whisperkit.ratchet.session import UNACKNOWLEDGED_LIFE_MS
 from whisperkit.ratchet.sessions import MAX_ARCHIVED_SESSIONS

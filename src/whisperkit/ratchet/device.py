@@ -17,9 +17,8 @@ from __future__ import annotations
 
 import hmac
 import uuid
-from collections.abc import Mapping
 from hashlib import sha256
-from typing import Final, NamedTuple, NoReturn, TypeAlias
+from typing import Final, NoReturn
 
 from whisperkit.errors import (
     CorruptStateError,
@@ -28,15 +27,14 @@ from whisperkit.errors import (
     NoSenderKeyError,
     NoSessionError,
     PeerError,
-    UnknownPreKeyError,
     UntrustedIdentityError,
     UsageError,
 )
 from whisperkit.ids import ConversationId, DeviceId
 from whisperkit.partitions import Span, prefix
-from whisperkit.ratchet import kem, pqxdh, sender_keys, session
-from whisperkit.ratchet.addresses import address_of
-from whisperkit.ratchet.curve import PublicKey, RandomBytes, decode_public, generate
+from whisperkit.ratchet import first_contact, sender_keys, session
+from whisperkit.ratchet.curve import PUBLIC_KEY_BYTES, PublicKey, RandomBytes, decode_public, generate
+from whisperkit.ratchet.kem import KEM_PUBLIC_KEY_BYTES
 from whisperkit.ratchet.messages import (
     CiphertextMessage,
     MessageType,
@@ -45,17 +43,14 @@ from whisperkit.ratchet.messages import (
     SenderKeyMessage,
     SignalMessage,
 )
-from whisperkit.ratchet.prekeys import PreKeyBundle, PreKeyUpload
+from whisperkit.ratchet.prekeys import PreKeyBundle
 from whisperkit.ratchet.records import (
     IDENTITY_KEY,
     LocalIdentity,
     Peer,
-    decode_kyber_prekey,
     decode_local_identity,
-    decode_one_time_prekey,
     decode_peer,
     decode_sender_keys,
-    decode_signed_prekey,
     encode_local_identity,
     encode_peer,
     encode_sender_keys,
@@ -68,135 +63,18 @@ from whisperkit.ratchet.records import (
     signed_prekey_key,
     used_key,
 )
-from whisperkit.ratchet.redaction import redacted
 from whisperkit.ratchet.replenish import PREKEY_SPANS, replenish
+from whisperkit.ratchet.results import Created, Distributed, GeneratedPreKeys, Opened, Records, Save, Saved, Sealed
 from whisperkit.ratchet.safety_number import SafetyNumber, fingerprint
 from whisperkit.ratchet.sessions import SessionShelf
 from whisperkit.ratchet.xeddsa import sign
 
-__all__ = [
-    "MAX_BASE_KEYS_SEEN",
-    "MAX_REGISTRATION_ID",
-    "Created",
-    "Device",
-    "Distributed",
-    "GeneratedPreKeys",
-    "Opened",
-    "Records",
-    "Save",
-    "Saved",
-    "Sealed",
-    "distribution_id",
-]
+__all__ = ["MAX_REGISTRATION_ID", "Device", "distribution_id"]
 
 # The largest that the official library takes: 14 bits, and a few values short of that.
 MAX_REGISTRATION_ID: Final = 16_380
 
-# How many base keys are remembered for a last resort, 16 bytes each. Past that the oldest is forgotten: its
-# first message could then be replayed once its session is gone too, and would meet the mirror's own dedupe.
-# Refusing instead would let anybody shut the device for newcomers.
-MAX_BASE_KEYS_SEEN: Final = 4_096
-
-Records: TypeAlias = Mapping[bytes, bytes]
-"""Loaded rows of the device's partition: at least those that the operation needs."""
-
-Save: TypeAlias = Mapping[bytes, bytes | None]
-"""Rows to write to the device's partition in one commit; `None` deletes."""
-
-_BASE_KEY_HASH_BYTES: Final = 16
 _DISTRIBUTION_LABEL: Final = b"whisperkit distribution\n"
-
-
-class Saved(NamedTuple):
-    """What to write; there is no other result."""
-
-    save: Save
-
-    def __repr__(self) -> str:
-        return redacted(self)
-
-
-class Created(NamedTuple):
-    """A new identity.
-
-    Attributes:
-        save: What to write.
-        identity_key: The public key, 33 bytes.
-        registration_id: 1 to `MAX_REGISTRATION_ID`.
-    """
-
-    save: Save
-    identity_key: PublicKey
-    registration_id: int
-
-    def __repr__(self) -> str:
-        return redacted(self)
-
-
-class GeneratedPreKeys(NamedTuple):
-    """New prekeys.
-
-    Attributes:
-        save: What to write before the upload.
-        upload: What to publish. If the upload may not have arrived, upload again; numbers are never reused.
-    """
-
-    save: Save
-    upload: PreKeyUpload
-
-    def __repr__(self) -> str:
-        return redacted(self)
-
-
-class Sealed(NamedTuple):
-    """An encrypted message.
-
-    Attributes:
-        save: What to write before the message leaves.
-        message: What to send.
-    """
-
-    save: Save
-    message: CiphertextMessage
-
-    def __repr__(self) -> str:
-        return redacted(self)
-
-
-class Opened(NamedTuple):
-    """A decrypted message.
-
-    Attributes:
-        save: What to write, in one commit with what the plaintext leads to.
-        plaintext: What the sender wrote.
-        identity_key: The identity key of the sender; of a group message `None`: it was signed by its sender key.
-        is_new_session: Whether this message made the session.
-        one_time_prekey: The one-time prekey that it used up, if any: time to look whether to make new ones.
-    """
-
-    save: Save
-    plaintext: bytes
-    identity_key: PublicKey | None = None
-    is_new_session: bool = False
-    one_time_prekey: int | None = None
-
-    def __repr__(self) -> str:
-        return redacted(self)
-
-
-class Distributed(NamedTuple):
-    """A sender key to hand out.
-
-    Attributes:
-        save: What to write before the message leaves.
-        message: For every reader, inside an encrypted message of its own.
-    """
-
-    save: Save
-    message: SenderKeyDistributionMessage
-
-    def __repr__(self) -> str:
-        return redacted(self)
 
 
 def distribution_id(group: ConversationId) -> uuid.UUID:
@@ -297,7 +175,7 @@ class Device:
             UsageError: The message could pass for a prekey, which the identity key signs as well: whoever
                 got that signed could publish a prekey of their own for the device.
         """
-        if len(message) in (33, kem.KEM_PUBLIC_KEY_BYTES):
+        if len(message) in (PUBLIC_KEY_BYTES, KEM_PUBLIC_KEY_BYTES):
             raise UsageError(f"a message of {len(message)} bytes could be a prekey; put a label in front")
         return sign(self._identity(records).pair.private, message, random_bytes=self._random_bytes)
 
@@ -396,8 +274,16 @@ class Device:
         self._check_trusted(records, remote, remote_identity)
         bundle.check()
         identity = self._identity(records)
+        initiated = first_contact.initiate(
+            identity,
+            bundle,
+            local=self.device_id,
+            remote=remote,
+            wall_ms=wall_ms,
+            random_bytes=self._random_bytes,
+        )
         shelf = SessionShelf(records, remote)
-        shelf.start(self._initiate(identity, bundle, remote, remote_identity, wall_ms))
+        shelf.start(initiated)
         return Saved({**shelf.save, **self._trust(records, remote, remote_identity, wall_ms)})
 
     def encrypt(self, records: Records, plaintext: bytes, *, remote: DeviceId, wall_ms: int) -> Sealed:
@@ -544,47 +430,6 @@ class Device:
             return {}
         return {peer_key(remote): encode_peer(Peer(identity_key, wall_ms))}
 
-    def _parties(
-        self, identity: LocalIdentity, remote: DeviceId, remote_identity: PublicKey, remote_registration_id: int
-    ) -> session.Parties:
-        return session.Parties(
-            local_identity=identity.pair.public,
-            remote_identity=remote_identity,
-            local_registration_id=identity.registration_id,
-            remote_registration_id=remote_registration_id,
-            local_address=address_of(self.device_id),
-            remote_address=address_of(remote),
-        )
-
-    def _initiate(
-        self, identity: LocalIdentity, bundle: PreKeyBundle, remote: DeviceId, remote_identity: PublicKey, wall_ms: int
-    ) -> session.Session:
-        base = generate(random_bytes=self._random_bytes)
-        signed_prekey = decode_public(bundle.signed.public)
-        encapsulated = kem.encapsulate(kem.decode_public(bundle.kyber.public))
-        keys = pqxdh.agree_as_initiator(
-            identity=identity.pair,
-            base=base,
-            remote_identity=remote_identity,
-            signed_prekey=signed_prekey,
-            one_time_prekey=decode_public(bundle.one_time.public) if bundle.one_time else None,
-            encapsulated=encapsulated,
-        )
-        return session.start_as_initiator(
-            self._parties(identity, remote, remote_identity, bundle.registration_id),
-            keys,
-            base_key=base.public,
-            signed_prekey=signed_prekey,
-            pending=session.Pending(
-                pre_key_id=bundle.one_time.number if bundle.one_time else None,
-                signed_pre_key_id=bundle.signed.number,
-                kyber_pre_key_id=bundle.kyber.number,
-                kyber_ciphertext=encapsulated.ciphertext,
-                made_at_ms=wall_ms,
-            ),
-            random_bytes=self._random_bytes,
-        )
-
     def _open_first(self, records: Records, body: bytes, sender: DeviceId, wall_ms: int) -> Opened:
         first = PreKeySignalMessage.decode(body)
         inner = SignalMessage.decode(first.message)
@@ -596,7 +441,7 @@ class Device:
         opened = session.decrypt(begun, inner, random_bytes=self._random_bytes)
         spent: Save = {}
         if number is None:
-            spent = self._spend(records, first)
+            spent = first_contact.spend(records, first)
             shelf.start(opened.session)
         else:
             shelf.advance(number, opened.session)
@@ -611,48 +456,7 @@ class Device:
 
     def _respond(self, records: Records, first: PreKeySignalMessage, sender: DeviceId) -> session.Session:
         identity = self._identity(records)
-        signed = decode_signed_prekey(
-            _named(records, "signed", first.signed_pre_key_id, signed_prekey_key(first.signed_pre_key_id))
-        )
-        kyber = decode_kyber_prekey(
-            _named(records, "kyber", first.kyber_pre_key_id, kyber_prekey_key(first.kyber_pre_key_id))
-        )
-        one_time = None
-        if first.pre_key_id is not None:
-            key = one_time_prekey_key(first.pre_key_id)
-            one_time = decode_one_time_prekey(_named(records, "one-time", first.pre_key_id, key)).pair
-        keys = pqxdh.agree_as_responder(
-            identity=identity.pair,
-            signed_prekey=signed.pair,
-            one_time_prekey=one_time,
-            kyber_prekey=kyber.pair.seed,
-            remote_identity=first.identity_key,
-            base_key=first.base_key,
-            kyber_ciphertext=first.kyber_ciphertext,
-        )
-        parties = self._parties(identity, sender, first.identity_key, first.registration_id)
-        return session.start_as_responder(parties, keys, base_key=first.base_key, signed_prekey=signed.pair)
-
-    def _spend(self, records: Records, first: PreKeySignalMessage) -> Save:
-        """Use up the prekeys of a first message that opened.
-
-        Raises:
-            InvalidMessageError: It is a replay: its base key was seen with the last resort before.
-        """
-        spent: dict[bytes, bytes | None] = {}
-        if first.pre_key_id is not None:
-            spent[one_time_prekey_key(first.pre_key_id)] = None
-        kyber = kyber_prekey_key(first.kyber_pre_key_id)
-        if not decode_kyber_prekey(records[kyber]).is_last_resort:
-            spent[kyber] = None
-            return spent
-        key = used_key(first.kyber_pre_key_id, first.signed_pre_key_id)
-        seen = records.get(key, b"")
-        base_key = sha256(first.base_key).digest()[:_BASE_KEY_HASH_BYTES]
-        if base_key in (seen[i : i + _BASE_KEY_HASH_BYTES] for i in range(0, len(seen), _BASE_KEY_HASH_BYTES)):
-            raise InvalidMessageError("a first message repeats a base key: it is a replay")
-        spent[key] = (seen + base_key)[-MAX_BASE_KEYS_SEEN * _BASE_KEY_HASH_BYTES :]
-        return spent
+        return first_contact.respond(records, identity, first, local=self.device_id, remote=sender)
 
     def _open(self, records: Records, body: bytes, sender: DeviceId, wall_ms: int) -> Opened:
         message = SignalMessage.decode(body)
@@ -696,12 +500,6 @@ def _exactly(key: bytes) -> Span:
 
 def _user_bytes(device: DeviceId) -> bytes:
     return uuid.UUID(device.user).bytes
-
-
-def _named(records: Records, kind: str, number: int, key: bytes) -> bytes:
-    if key not in records:
-        raise UnknownPreKeyError(kind=kind, number=number)
-    return records[key]
 
 
 def _from_sender(error: DuplicateMessageError, sender: DeviceId) -> DuplicateMessageError:

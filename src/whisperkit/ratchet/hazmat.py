@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from whisperkit.errors import UsageError
 from whisperkit.ratchet.curve import KeyPair, key_pair
-from whisperkit.ratchet.device import MAX_REGISTRATION_ID, Created, Records
+from whisperkit.ratchet.device import MAX_REGISTRATION_ID
 from whisperkit.ratchet.records import IDENTITY_KEY, LocalIdentity, decode_local_identity, encode_local_identity
+from whisperkit.ratchet.results import Created, Records
 
 __all__ = ["export_identity", "import_identity"]
 
