@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 
 from whisperkit.errors import InvalidMessageError
 
-__all__ = ["BYTES", "MAX_GROUP_DEPTH", "UINT32", "Fields", "read", "write", "write_varint"]
+__all__ = ["BYTES", "MAX_GROUP_DEPTH", "UINT32", "Fields", "read", "read_varint", "write", "write_varint"]
 
 UINT32: Final = 0
 BYTES: Final = 2
@@ -83,7 +83,7 @@ def read(data: bytes, known: Mapping[int, int]) -> Fields:
         if field not in known:
             position = _skip(data, position, field, wire)
         elif wire == UINT32:
-            value, position = _read_varint(data, position)
+            value, position = read_varint(data, position)
             numbers[field] = value & _UINT32_MASK
         else:
             start, position = _read_length(data, position)
@@ -92,13 +92,21 @@ def read(data: bytes, known: Mapping[int, int]) -> Fields:
 
 
 def _read_key(data: bytes, position: int) -> tuple[int, int, int]:
-    key, position = _read_varint(data, position)
+    key, position = read_varint(data, position)
     if not 8 <= key <= _UINT32_MASK:
         raise InvalidMessageError("a protobuf field has an impossible number")
     return key >> 3, key & 7, position
 
 
-def _read_varint(data: bytes, position: int) -> tuple[int, int]:
+def read_varint(data: bytes, position: int) -> tuple[int, int]:
+    """Decode a number of at most 64 bits.
+
+    Returns:
+        The number, and the position behind it.
+
+    Raises:
+        InvalidMessageError: It is cut short or too long.
+    """
     value = 0
     for i, byte in enumerate(data[position : position + _MAX_VARINT_BYTES]):
         value |= (byte & 0x7F) << 7 * i
@@ -110,7 +118,7 @@ def _read_varint(data: bytes, position: int) -> tuple[int, int]:
 
 
 def _read_length(data: bytes, position: int) -> tuple[int, int]:
-    size, start = _read_varint(data, position)
+    size, start = read_varint(data, position)
     return start, _bounded(data, start + size)
 
 
@@ -125,7 +133,7 @@ def _skip(data: bytes, position: int, field: int, wire: int) -> int:
     while True:
         match wire:
             case 0:
-                _, position = _read_varint(data, position)
+                _, position = read_varint(data, position)
             case 1:
                 position = _bounded(data, position + 8)
             case 2:
