@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from types import TracebackType
 from typing import Any, Generic, TypeVar
 
@@ -152,7 +152,7 @@ class AnyioRuntime:
         """`size` random bytes fit for keys."""
         return os.urandom(size)
 
-    async def gather(self, calls: list[Callable[[], Awaitable[None]]], *, limit: int) -> None:
+    async def gather(self, calls: Sequence[Callable[[], Awaitable[None]]], *, limit: int) -> None:
         """Run calls side by side, at most `limit` at once, and wait for all; then raise the first exception."""
         remaining = iter(calls)
         failures: list[Exception] = []

@@ -149,6 +149,14 @@ class MessageId(bytes):
         return cls(bytes(value))
 
     @classmethod
+    def derive(cls, name: bytes) -> MessageId:
+        """The id that belongs to a name for ever (UUID version 8, RFC 9562, section 5.8: blake2b-128 of the name)."""
+        value = bytearray(blake2b(name, digest_size=16, person=b"wk-message").digest())
+        value[6] = 0x80 | value[6] & 0x0F
+        value[8] = 0x80 | value[8] & 0x3F
+        return cls(bytes(value))
+
+    @classmethod
     def parse(cls, text: str) -> MessageId:
         """Read the text form, a UUID.
 

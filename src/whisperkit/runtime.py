@@ -8,7 +8,7 @@ simulated clock, and may drop a node's coroutines where they stand, as SIGKILL d
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Generic, Protocol, TypeVar
 
 __all__ = ["Mailbox", "Runtime", "Task"]
@@ -74,7 +74,7 @@ class Runtime(Protocol):
         """`size` random bytes fit for keys."""
         ...
 
-    async def gather(self, calls: list[Callable[[], Awaitable[None]]], *, limit: int) -> None:
+    async def gather(self, calls: Sequence[Callable[[], Awaitable[None]]], *, limit: int) -> None:
         """Run calls side by side, at most `limit` at once, and wait for all.
 
         The first exception is raised after the others have ended.

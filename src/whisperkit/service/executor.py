@@ -1,0 +1,234 @@
+"""Runs operations: in turns where the store spans partitions, in lanes where it does not.
+
+A *turn* takes what queued while the last commit ran, runs the operations in order over one working set, commits
+once, then answers each. On a conflict or an unknown outcome it forgets the heads it used, waits a little and runs
+the same operations again, which is right because every rule is idempotent.
+
+Where a commit holds one partition only, operations of one lane run one after another, those of different lanes
+side by side, each with a working set and a commit of its own.
+
+An answer is given only after its commit returned. An error that an operation raises is its own answer; it
+changes nothing and harms no other operation of the turn.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Final, Generic, NamedTuple, TypeVar
+
+from whisperkit.errors import ConflictError, OutcomeUnknownError, StoreError, UsageError, WhisperError
+from whisperkit.partitions import Partition
+from whisperkit.runtime import Mailbox, Runtime
+from whisperkit.service.working_set import Cold, HeadCache, Operation, WorkingSet
+from whisperkit.stores import PartitionStore
+
+__all__ = ["MAX_TURN_OPERATIONS", "MAX_TURN_ROWS", "Executor", "LaneExecutor", "TurnExecutor", "make_executor"]
+
+A = TypeVar("A")
+
+# One group of 199 is 199 rows; a longer turn makes everybody wait behind a few groups (measured: 50 ms).
+MAX_TURN_ROWS: Final = 1_000
+MAX_TURN_OPERATIONS: Final = 1_000
+# After so many conflicts or unknown outcomes the operations are answered with the error; about 20 seconds.
+MAX_ATTEMPTS: Final = 12
+MAX_PAUSE_S: Final = 5.0
+# An operation that is still cold after so many loads asks for something else each time: a fault of ours.
+MAX_LOADS: Final = 64
+
+Done = Callable[[Any], None]
+
+
+class Failed(NamedTuple):
+    """Instead of an answer: the operation raised."""
+
+    error: Exception
+
+
+class _Queued(NamedTuple):
+    operation: Operation[Any]
+    done: Done
+
+
+class Executor(Generic[A]):
+    """What both ways have in common.
+
+    Args:
+        store: Where to commit.
+        runtime: Time and tasks.
+        cache: Heads to start from; may be stale.
+        observe: Told of each commit: ``(outcome, seconds, rows)`` with outcome ok, conflict or unknown.
+    """
+
+    def __init__(
+        self,
+        store: PartitionStore,
+        runtime: Runtime,
+        *,
+        cache: HeadCache,
+        observe: Callable[[str, float, int], None] = lambda _outcome, _seconds, _rows: None,
+    ) -> None:
+        self.cache = cache
+        self._store = store
+        self._runtime = runtime
+        self._observe = observe
+
+    def submit(self, operation: Operation[A], done: Done) -> None:
+        """Queue an operation; `done` is called with its answer, or with `Failed`, after the commit."""
+        raise NotImplementedError
+
+    async def run(self, operation: Operation[A]) -> A:
+        """Run an operation and wait for its answer.
+
+        Raises:
+            WhisperError: What the operation raised, or that the store did not take it.
+        """
+        box: Mailbox[tuple[A | Failed]] = self._runtime.mailbox()
+        self.submit(operation, lambda answer: box.put((answer,)))
+        got = await box.get()
+        assert got is not None  # no timeout was given
+        if isinstance(got[0], Failed):
+            raise got[0].error
+        return got[0]
+
+    async def _settle(self, queued: list[_Queued]) -> list[_Queued]:
+        """Run, commit and answer operations; returns those that did not fit into this commit."""
+        for attempt in range(MAX_ATTEMPTS):
+            if attempt:
+                await self._pause(attempt)
+            work = WorkingSet(self.cache, spans_partitions=self._store.spans_partitions)
+            try:
+                answers, rest = await self._decide(work, queued)
+                is_committed = await self._commit(work)
+            except WhisperError as error:
+                last = error
+                work.forget()
+                continue
+            if is_committed:
+                for (_, done), answer in zip(queued, answers, strict=False):
+                    done(answer)
+                return rest
+            last = ConflictError(queued[0].operation.lane)
+        for _, done in queued:
+            done(Failed(last))
+        return []
+
+    async def _decide(self, work: WorkingSet, queued: list[_Queued]) -> tuple[list[object], list[_Queued]]:
+        answers: list[object] = []
+        for operation, _ in queued:
+            if answers and work.rows_put >= MAX_TURN_ROWS:
+                break
+            answers.append(await self._run_warm(work, operation))
+        return answers, queued[len(answers) :]
+
+    async def _run_warm(self, work: WorkingSet, operation: Operation[object]) -> object:
+        """Run an operation, loading what it finds cold."""
+        for _ in range(MAX_LOADS):
+            try:
+                return operation.run(work)
+            except Cold as cold:
+                await self._load(work, cold)
+            except WhisperError as error:
+                return Failed(error)
+        raise UsageError(f"{type(operation).__name__} was still cold after {MAX_LOADS} loads")
+
+    async def _load(self, work: WorkingSet, cold: Cold) -> None:
+        try:
+            if cold.fetch is not None:
+                await cold.fetch()
+            await work.load(self._store, cold.loads)
+        except WhisperError:
+            raise
+        except Exception as error:
+            raise StoreError(f"a read failed: {error!r}") from error
+
+    async def _commit(self, work: WorkingSet) -> bool:
+        """Verify what was only read, commit what changed. False: something moved, decide again."""
+        began = self._runtime.now()
+        changes = work.changes()
+        doubtful = work.unverified()
+        if doubtful:
+            moved = work.agrees(dict(await self._store.heads(doubtful)))
+            if moved:
+                self.cache.drop(moved)
+                return False
+        if changes:
+            rows = sum(len(change.put) for change in changes)
+            try:
+                await self._store.commit(changes)
+            except ConflictError:
+                self._observe("conflict", self._runtime.now() - began, rows)
+                raise
+            except Exception as error:
+                self._observe("unknown", self._runtime.now() - began, rows)
+                if isinstance(error, OutcomeUnknownError):
+                    raise
+                raise OutcomeUnknownError(f"commit of {len(changes)} partitions") from error
+            self._observe("ok", self._runtime.now() - began, rows)
+        work.remember()
+        return True
+
+    async def _pause(self, attempt: int) -> None:
+        jitter = 0.5 + self._runtime.random(1)[0] / 512
+        # The first repeat is at once: a stale cache is the usual reason.
+        await self._runtime.sleep(0.0 if attempt == 1 else min(MAX_PAUSE_S, 0.01 * 2**attempt) * jitter)
+
+
+class TurnExecutor(Executor[A]):
+    """All operations of a gateway in one queue, committed turn by turn."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:  # Any: handed on as they are
+        super().__init__(*args, **options)
+        self._queue: Mailbox[_Queued] = self._runtime.mailbox()
+        self._runtime.spawn(self._serve, name="turns")
+
+    def submit(self, operation: Operation[A], done: Done) -> None:
+        """Queue an operation for the next turn."""
+        self._queue.put(_Queued(operation, done))
+
+    async def _serve(self) -> None:
+        rest: list[_Queued] = []
+        while True:
+            if not rest:
+                first = await self._queue.get()
+                assert first is not None  # no timeout was given
+                rest = [first]
+            rest += self._queue.take(MAX_TURN_OPERATIONS - len(rest))
+            rest = await self._settle(rest)
+
+
+class LaneExecutor(Executor[A]):
+    """One queue for each partition that has work."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:  # Any: handed on as they are
+        super().__init__(*args, **options)
+        self._lanes: dict[Partition, deque[_Queued]] = {}
+
+    def submit(self, operation: Operation[A], done: Done) -> None:
+        """Queue an operation behind the others of its lane."""
+        lane = self._lanes.get(operation.lane)
+        if lane is not None:
+            lane.append(_Queued(operation, done))
+            return
+        self._lanes[operation.lane] = deque([_Queued(operation, done)])
+        self._runtime.spawn(lambda: self._serve(operation.lane), name=f"lane {operation.lane}")
+
+    async def _serve(self, name: Partition) -> None:
+        lane = self._lanes[name]
+        while lane:
+            # What queued behind each other in one partition is one commit.
+            queued = [lane.popleft() for _ in range(min(len(lane), MAX_TURN_OPERATIONS))]
+            lane.extendleft(reversed(await self._settle(queued)))
+        del self._lanes[name]
+
+
+def make_executor(
+    store: PartitionStore,
+    runtime: Runtime,
+    *,
+    cache: HeadCache,
+    observe: Callable[[str, float, int], None] = lambda _outcome, _seconds, _rows: None,
+) -> Executor[Any]:
+    """The executor that fits the store."""
+    make = TurnExecutor if store.spans_partitions else LaneExecutor
+    return make(store, runtime, cache=cache, observe=observe)

@@ -1,0 +1,332 @@
+"""Finishing: whatever a conversation owes its members goes into their inboxes, in order, by whoever comes along.
+
+Any gateway or worker may finish any conversation at any time, any number of them at once. Everybody begins behind
+`fanned_out` and goes row by row, each by its own audience and strategy; therefore the last row of a conversation in
+an inbox is all the dedupe that the inbox needs, for ever. Where posts are fused, an append here carries the
+conversation in its commit, so that a row is appended only while it is unfinished (model m11).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import NamedTuple
+
+from whisperkit import accounts
+from whisperkit.ids import ConversationId, ConversationSeq, DeviceId, UserId
+from whisperkit.partitions import Partition
+from whisperkit.service.codecs import ACCOUNT, CONVERSATION, INBOX
+from whisperkit.service.copies import Copies
+from whisperkit.service.core import Core, Members
+from whisperkit.service.delivery import Deliverer
+from whisperkit.service.window import Delivery
+from whisperkit.service.working_set import Cold, Load, WorkingSet
+from whisperkit.stores import Mark
+from whisperkit.sync import conversation as conversations
+from whisperkit.sync import inbox as inboxes
+from whisperkit.sync.conversation import Conversation
+from whisperkit.sync.inbox import Appended, Item
+from whisperkit.sync.rows import PostRow, decode_row, post_span
+
+__all__ = ["FANNED_OUT", "Finisher"]
+
+log = logging.getLogger("whisperkit.service")
+
+# The mark of a conversation up to which all rows are finished; the head may know a lower one.
+FANNED_OUT = "fanned_out"
+# Rows that are read at once; each may be a mebibyte.
+MAX_ROWS = 64
+# Inboxes that are written side by side where each is a commit of its own.
+MAX_AT_ONCE = 32
+RETRY_S = 1.0
+
+Done = Callable[[], None]
+
+
+class Finisher:
+    """Finishes conversations: each by one task at a time in this gateway, however many ask for it.
+
+    Args:
+        core: The gateway.
+        deliver: Told of what was appended.
+    """
+
+    def __init__(self, core: Core, deliver: Deliverer) -> None:
+        self._core = core
+        self._deliver = deliver
+        self._wanted: dict[ConversationId, list[tuple[int, Done]]] = {}
+        self._since: dict[ConversationId, float] = {}
+        self._known: dict[ConversationId, tuple[int, bool]] = {}
+
+    def want(self, conv: ConversationId, upto: int, done: Done) -> None:
+        """Finish a conversation; `done` is called when all rows up to `upto` are."""
+        waiting = self._wanted.get(conv)
+        if waiting is not None:
+            waiting.append((upto, done))
+            return
+        self._wanted[conv] = [(upto, done)]
+        self._since[conv] = self._core.runtime.now()
+        self._core.runtime.spawn(lambda: self._serve(conv), name=f"finish {conv}")
+
+    def is_busy(self, conv: ConversationId) -> bool:
+        """Whether the conversation is being finished here."""
+        return conv in self._wanted
+
+    def known(self, conv: ConversationId) -> tuple[int, bool]:
+        """Up to where a mark says that all is finished, and whether those rows were own copies only."""
+        return self._known.get(conv, (0, False))
+
+    def owed(self) -> tuple[int, float]:
+        """How many conversations are being finished, and for how long the oldest, in seconds."""
+        now = self._core.runtime.now()
+        return len(self._since), max((now - since for since in self._since.values()), default=0.0)
+
+    async def finish(self, conv: ConversationId) -> int:
+        """Finish what is unfinished now; returns up to where."""
+        while True:
+            fanned_out, head, failed = await self._pass(conv)
+            if fanned_out >= head and not failed:
+                return fanned_out
+
+    async def _serve(self, conv: ConversationId) -> None:
+        waiting = self._wanted[conv]
+        while waiting:
+            try:
+                fanned_out = await self.finish(conv)
+            except Exception:
+                # The store is away, or a fault of ours: what is owed stays owed, and the note about it stays.
+                log.exception("finish failed", extra={"conversation": conv})
+                await self._core.runtime.sleep(RETRY_S)
+                continue
+            for upto, done in [entry for entry in waiting if entry[0] <= fanned_out]:
+                waiting.remove((upto, done))
+                done()
+        del self._wanted[conv], self._since[conv]
+
+    async def _pass(self, conv: ConversationId) -> tuple[int, int, bool]:
+        """Finish one page of rows. Returns where it got to, the head, and whether somebody came between."""
+        marks = {} if self._core.spans_partitions else await self._marks(conv)
+        page: _Page = await self._core.executor.run(_ReadUnfinished(self._core, conv, marks.get(FANNED_OUT, 0)))
+        for row in page.rows:
+            if not await self._finish_row(conv, page, row):
+                return row.seq - 1, page.head, True
+        if not page.rows or page.rows[-1].seq < page.upto:
+            await self._skip(conv, page.upto)
+        return page.upto, page.head, False
+
+    async def _skip(self, conv: ConversationId, upto: int) -> None:
+        """Pass by rows that are not there: they were finished and dropped."""
+        if self._core.spans_partitions:
+            await self._core.executor.run(_Skip(conv, upto))
+        else:
+            await self._core.stores.marks.raise_marks([Mark(conversations.partition(conv), FANNED_OUT, upto)])
+
+    async def _marks(self, conv: ConversationId) -> dict[str, int]:
+        name = conversations.partition(conv)
+        return dict((await self._core.stores.marks.marks([name])).get(name, {}))
+
+    async def _finish_row(self, conv: ConversationId, page: _Page, row: PostRow) -> bool:
+        """Give a row to its audience and raise `fanned_out` over it. False: the conversation moved meanwhile."""
+        if row.change is not None:
+            await self._tell_members(conv, row)
+        users = _audience(page.members, row)
+        lists = self._core.device_lists
+        missing = lists.missing(users)
+        if missing:
+            await lists.fetch(missing)
+        devices = lists.devices(users, but=row.sender)
+        copies = Copies(conv, row)
+        if self._core.spans_partitions:
+            return await self._append_together(copies, devices)
+        await self._append_apart(copies, devices)
+        return True
+
+    async def _tell_members(self, conv: ConversationId, row: PostRow) -> None:
+        """Write down with each user concerned that they came or went."""
+        change = row.change
+        assert change is not None  # of a ROSTER row only
+        calls = [_Membership(user, conv, row.seq, is_member=True) for user in change.added]
+        calls += [_Membership(user, conv, row.seq, is_member=False) for user in change.removed]
+        run = self._core.executor.run
+        await self._core.runtime.gather([partial(run, call) for call in calls], limit=MAX_AT_ONCE)
+
+    async def _append_together(self, copies: Copies, devices: list[DeviceId]) -> bool:
+        """Batch after batch, each in one commit with the conversation; the last one raises `fanned_out`."""
+        batches = list(self._batches(copies, devices)) or [[]]
+        for number, batch in enumerate(batches, 1):
+            deliveries = await self._core.executor.run(_AppendBatch(copies, batch, is_last=number == len(batches)))
+            if deliveries is None:
+                return False
+            self._deliver.push(deliveries)
+            self._core.hook.appended(len(deliveries))
+        return True
+
+    async def _append_apart(self, copies: Copies, devices: list[DeviceId]) -> None:
+        """Each inbox in a commit of its own; then the mark."""
+        row = copies.row
+
+        async def append(device: DeviceId) -> None:
+            deliveries = await self._core.executor.run(_AppendOne(copies, device))
+            self._deliver.push(deliveries)
+            self._core.hook.appended(len(deliveries))
+
+        await self._core.runtime.gather([partial(append, device) for device in devices], limit=MAX_AT_ONCE)
+        name = conversations.partition(copies.conv)
+        await self._core.stores.marks.raise_marks([Mark(name, FANNED_OUT, row.seq)])
+        known, were_own = self._known.get(copies.conv, (0, True))
+        if row.seq > known:
+            self._known[copies.conv] = row.seq, row.is_own_only and (were_own or not known)
+
+    def _batches(self, copies: Copies, devices: Sequence[DeviceId]) -> Iterator[list[tuple[DeviceId, Item]]]:
+        limits = self._core.config.fanout
+        batch: list[tuple[DeviceId, Item]] = []
+        size = 0
+        for device in devices:
+            item = copies.item(device)
+            cost = 64 if item.is_shared else len(item.tail)
+            if batch and (len(batch) >= limits.batch_devices or size + cost > limits.batch_bytes):
+                yield batch
+                batch, size = [], 0
+            batch.append((device, item))
+            size += cost
+        if batch:
+            yield batch
+
+
+def _audience(members: Members, row: PostRow) -> list[UserId]:
+    """Whom a row is pushed to."""
+    if row.strategy.is_pushed:
+        return members.audience(row.seq)
+    # Members of a pulled conversation fetch its rows; only those whom a change concerns are told of it.
+    return [*row.change.added, *row.change.removed] if row.change is not None else []
+
+
+class _Page(NamedTuple):
+    """Rows to finish, in order.
+
+    Attributes:
+        head: The conversation's last seq at the head that gave `fanned_out`.
+        upto: The last row that was looked for.
+        rows: The rows above `fanned_out`, up to `upto`.
+        members: Enough to tell the audience of each.
+    """
+
+    head: ConversationSeq
+    upto: int
+    rows: tuple[PostRow, ...]
+    members: Members
+
+
+class _ReadUnfinished:
+    """Reads what is unfinished, up to the very head that gave `fanned_out`: behind it may be rows that are fused."""
+
+    def __init__(self, core: Core, conv: ConversationId, mark: int) -> None:
+        self.lane: Partition = conversations.partition(conv)
+        self._core = core
+        self._conv = conv
+        self._mark = mark
+        # A head from the cache may be older than the row that somebody was told to finish.
+        core.cache.drop([self.lane])
+
+    def run(self, work: WorkingSet) -> _Page:
+        state = work.state(self.lane, CONVERSATION)
+        after = max(state.fanned_out, self._mark)
+        upto = min(state.seq, after + MAX_ROWS)
+        if after >= state.seq:
+            return _Page(state.seq, state.seq, (), Members({}))
+        rows = [decode_row(row.value) for row in work.rows(self.lane, CONVERSATION, post_span(after, upto))]
+        return _Page(state.seq, upto, tuple(rows), self._members(work, state, rows))
+
+    def _members(self, work: WorkingSet, state: Conversation, rows: Sequence[PostRow]) -> Members:
+        if not any(row.strategy.is_pushed for row in rows):
+            return Members({})
+        return self._core.rosters.members(work, self._conv, state.roster_seq)
+
+
+class _Skip:
+    """Raises `fanned_out` over rows that are not there any more."""
+
+    def __init__(self, conv: ConversationId, upto: int) -> None:
+        self.lane: Partition = conversations.partition(conv)
+        self._upto = upto
+
+    def run(self, work: WorkingSet) -> None:
+        state = work.state(self.lane, CONVERSATION)
+        work.apply(self.lane, conversations.raise_fanned_out(state, self._upto))
+
+
+class _AppendBatch:
+    """Appends one row to many inboxes in one commit, on condition that it is unfinished."""
+
+    def __init__(self, copies: Copies, batch: list[tuple[DeviceId, Item]], *, is_last: bool) -> None:
+        self.lane: Partition = conversations.partition(copies.conv)
+        self._copies = copies
+        self._batch = [(device, inboxes.partition(device), item) for device, item in batch]
+        self._is_last = is_last
+
+    def run(self, work: WorkingSet) -> list[tuple[DeviceId, Delivery]] | None:
+        conv, row = self._copies.conv, self._copies.row
+        state = work.state(self.lane, CONVERSATION)
+        if state.fanned_out >= row.seq:
+            return None
+        key = inboxes.last_seq_key(conv)
+        cold = [Load(name, INBOX, keys=(key,)) for _, name, _ in self._batch if work.missing_keys(name, [key])]
+        if cold:
+            raise Cold(*cold)
+        deliveries: list[tuple[DeviceId, Delivery]] = []
+        for device, name, item in self._batch:
+            deliveries += _append(work, self._copies, device, name, item)
+        if self._is_last:
+            step = conversations.raise_fanned_out(state, row.seq, is_own_only=row.is_own_only)
+            work.apply(self.lane, step)
+        else:
+            work.touch(self.lane)
+        return deliveries
+
+
+class _AppendOne:
+    """Appends one row to one inbox."""
+
+    def __init__(self, copies: Copies, device: DeviceId) -> None:
+        self.lane: Partition = inboxes.partition(device)
+        self._copies = copies
+        self._device = device
+
+    def run(self, work: WorkingSet) -> list[tuple[DeviceId, Delivery]]:
+        work.state(self.lane, INBOX)
+        return _append(work, self._copies, self._device, self.lane, self._copies.item(self._device))
+
+
+def _append(
+    work: WorkingSet, copies: Copies, device: DeviceId, name: Partition, item: Item
+) -> list[tuple[DeviceId, Delivery]]:
+    """Append to an inbox unless the row is there; an inbox that is closed counts as done."""
+    last = work.row(name, INBOX, inboxes.last_seq_key(copies.conv))
+    last_seq = None if last is None else inboxes.decode_last_seq(last)
+    state = work.state(name, INBOX)
+    step = inboxes.append(state, (item,), conv=copies.conv, last_seq=last_seq)
+    if not isinstance(step.answer, Appended) or not step.answer.items:
+        return []
+    appended = step.answer
+    work.apply(name, step)
+    return [(device, copies.delivery(item, step.state.seq, appended.tags[-1]))]
+
+
+class _Membership:
+    """Writes down with a user that they came into a conversation, or went."""
+
+    def __init__(self, user: UserId, conv: ConversationId, seq: ConversationSeq, *, is_member: bool) -> None:
+        self.lane: Partition = accounts.partition(user)
+        self._conv = conv
+        self._seq = seq
+        self._is_member = is_member
+
+    def run(self, work: WorkingSet) -> None:
+        account = work.state(self.lane, ACCOUNT)
+        value = work.row(self.lane, ACCOUNT, accounts.membership_key(self._conv))
+        known = None if value is None else accounts.decode_membership(value)
+        change = accounts.join if self._is_member else accounts.leave
+        step = change(account, self._conv, known, seq=self._seq)
+        if step.changes(account):
+            work.apply(self.lane, step)

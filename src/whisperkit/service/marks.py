@@ -1,0 +1,104 @@
+"""Marks of this gateway: raised in memory at once, in the store soon, and told to others only then.
+
+A mark is a register that only rises, so any number of raises between two writes are one write. `MarkBoard`
+gathers them, writes them in one call, and only then tells who wants to know (model m06: "published, then
+saved" shows a tick that a crash takes back). Reading sees both what is stored and what is on its way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from typing import Final
+
+from whisperkit.partitions import Partition
+from whisperkit.runtime import Mailbox, Runtime
+from whisperkit.stores import Mark, MarkStore
+
+__all__ = ["MarkBoard"]
+
+# How long raises gather before they are written together. A first one is written at once.
+GATHER_S: Final = 0.05
+RETRY_S: Final = 1.0
+# Marks beyond this are written before more are taken; a bound on memory, far above one gather.
+MAX_PENDING: Final = 100_000
+
+Key = tuple[Partition, str]
+
+
+class MarkBoard:
+    """Raises marks in groups.
+
+    Args:
+        store: Where they are durable.
+        runtime: Time and tasks.
+        publish: Told of each group once it is durable.
+    """
+
+    def __init__(self, store: MarkStore, runtime: Runtime, *, publish: Callable[[Mapping[Key, int]], None]) -> None:
+        self._store = store
+        self._runtime = runtime
+        self._publish = publish
+        self._pending: dict[Key, int] = {}
+        self._writing: dict[Key, int] = {}
+        self._wake: Mailbox[None] = runtime.mailbox()
+        self._waiting: list[Callable[[], None]] = []
+        runtime.spawn(self._serve, name="marks")
+
+    def raise_mark(self, partition: Partition, name: str, value: int) -> None:
+        """Raise a mark; durable soon."""
+        key = partition, name
+        if value > self._pending.get(key, 0):
+            if not self._pending:
+                self._wake.put(None)
+            self._pending[key] = value
+
+    async def flush(self) -> None:
+        """Wait until all that was raised so far is durable and published."""
+        if not self._pending and not self._writing:
+            return
+        box: Mailbox[bool] = self._runtime.mailbox()
+        self._waiting.append(lambda: box.put(True))
+        self._wake.put(None)
+        await box.get()
+
+    async def read(self, partitions: Collection[Partition]) -> dict[Partition, dict[str, int]]:
+        """All marks of partitions, those on their way included."""
+        wanted = set(partitions)
+        stored = await self._store.marks(partitions)
+        found = {partition: dict(stored.get(partition, {})) for partition in wanted}
+        for group in (self._writing, self._pending):
+            for (partition, name), value in group.items():
+                if partition in wanted and value > found[partition].get(name, 0):
+                    found[partition][name] = value
+        return found
+
+    @property
+    def is_full(self) -> bool:
+        """Whether more marks wait than should."""
+        return len(self._pending) >= MAX_PENDING
+
+    async def _serve(self) -> None:
+        while True:
+            await self._wake.get()
+            self._wake.take(1_000)
+            while self._pending:
+                await self._write()
+            waiting, self._waiting = self._waiting, []
+            for told in waiting:
+                told()
+
+    async def _write(self) -> None:
+        self._writing, self._pending = self._pending, {}
+        marks = [Mark(partition, name, value) for (partition, name), value in self._writing.items()]
+        while True:
+            try:
+                await self._store.raise_marks(marks)
+            except Exception:
+                # Raising again is harmless, and a mark is owed: there is nothing else to do but wait.
+                await self._runtime.sleep(RETRY_S)
+            else:
+                break
+        written, self._writing = self._writing, {}
+        self._publish(written)
+        if not self._waiting:
+            await self._runtime.sleep(GATHER_S)

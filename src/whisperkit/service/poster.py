@@ -1,0 +1,269 @@
+"""From a SEND to its SENT: post, and then whatever it takes until the sender is needed no more.
+
+SENT means: from here on this needs neither the device nor the process it spoke to. A fused post has that in its
+commit; a small one when it is finished; one for a worker when its job is durable; a pulled one at once. A repeat
+has to reach the same condition first, because the gateway that posted may have died before.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from functools import partial
+from typing import TypeAlias
+
+from whisperkit.fanout import next_strategy
+from whisperkit.ids import ConversationId, ConversationSeq, Owner
+from whisperkit.service import owners
+from whisperkit.service.codecs import CONVERSATION
+from whisperkit.service.core import Core
+from whisperkit.service.delivery import Deliverer
+from whisperkit.service.executor import Failed
+from whisperkit.service.finishing import Finisher
+from whisperkit.service.posting import ChangeRoster, ChangeStrategy, PostMessage, PostResult
+from whisperkit.service.working_set import WorkingSet
+from whisperkit.strategy import Strategy
+from whisperkit.sync import conversation as conversations
+from whisperkit.sync.conversation import Fenced, Posted, Repeat, Unfinished
+from whisperkit.sync.frames import EntryKind
+from whisperkit.sync.rows import PostRow
+
+__all__ = ["Poster", "settle"]
+
+log = logging.getLogger("whisperkit.service")
+
+RETRY_S = 1.0
+# Incarnations that a post may meet a fence with before its device is told to come again.
+MAX_FENCED = 8
+
+Posting: TypeAlias = PostMessage | ChangeRoster | ChangeStrategy
+Done: TypeAlias = Callable[[PostResult | Failed], None]
+
+
+class Poster:
+    """Posts, and sees to what a post owes.
+
+    Args:
+        core: The gateway.
+        finisher: Finishes conversations.
+        deliver: Pushes what was appended.
+        pulled: Told that a conversation whose members pull has a new head.
+        job_put: Told that a job was put, so that a worker here need not wait to find it.
+    """
+
+    def __init__(
+        self,
+        core: Core,
+        finisher: Finisher,
+        deliver: Deliverer,
+        *,
+        pulled: Callable[[ConversationId, ConversationSeq], None],
+        job_put: Callable[[], None],
+    ) -> None:
+        self._core = core
+        self._finisher = finisher
+        self._deliver = deliver
+        self._pulled = pulled
+        self._job_put = job_put
+        self._under_way: dict[ConversationId, int] = {}
+        self._noted: dict[ConversationId, float] = {}
+        self._held: dict[ConversationId, list[tuple[Posting, Done]]] = {}
+
+    def post(self, operation: Posting, done: Done) -> None:
+        """Post; `done` gets the result once its condition for SENT holds, or the refusal, or `Failed`."""
+        conv = operation.conv
+        held = self._held.get(conv)
+        if held is not None:
+            held.append((operation, done))
+        elif self._needs_note(conv):
+            self._held[conv] = [(operation, done)]
+            note = _Note(self._core.owner, conv)
+            self._core.submit(note, partial(self._was_noted, conv))
+        else:
+            self._submit(operation, done)
+
+    def _submit(self, operation: Posting, done: Done, fenced: int = 0) -> None:
+        self._under_way[operation.conv] = self._under_way.get(operation.conv, 0) + 1
+        upto, is_own_only = self._finisher.known(operation.conv)
+        operation.finished_upto(upto, is_own_only=is_own_only)
+        self._core.submit(operation, partial(self._decided, operation, done, fenced))
+
+    # ---- notes where a commit cannot carry them ----
+
+    def _needs_note(self, conv: ConversationId) -> bool:
+        if self._core.spans_partitions:
+            return False
+        noted_at = self._noted.get(conv)
+        return noted_at is None or self._core.runtime.now() - noted_at > self._core.config.note_s
+
+    def _was_noted(self, conv: ConversationId, answer: object) -> None:
+        if not isinstance(answer, Failed):
+            self._noted[conv] = self._core.runtime.now()
+        for operation, done in self._held.pop(conv):
+            if isinstance(answer, Failed):
+                done(answer)
+            else:
+                self._submit(operation, done)
+
+    def noted(self) -> list[ConversationId]:
+        """Conversations that this gateway noted and that look quiet now."""
+        quiet = [conv for conv in self._noted if conv not in self._under_way and conv not in self._held]
+        return [conv for conv in quiet if not self._finisher.is_busy(conv)]
+
+    def remember_note(self, conv: ConversationId) -> None:
+        """A commit carried a note."""
+        self._noted[conv] = self._core.runtime.now()
+
+    async def settle(self, conv: ConversationId) -> None:
+        """Take the note about a quiet conversation away; posts that come meanwhile wait, and note it again."""
+        self._held[conv] = []
+        self._noted.pop(conv, None)
+        is_settled = await settle(self._core, self._finisher, self._core.owner, conv)
+        held = self._held.pop(conv)
+        if not is_settled:
+            self._noted[conv] = self._core.runtime.now()
+            self._finisher.want(conv, 0, lambda: None)
+        for operation, done in held:
+            self.post(operation, done)
+
+    # ---- what follows a decision ----
+
+    def _decided(self, operation: Posting, done: Done, fenced: int, result: PostResult | Failed) -> None:
+        conv = operation.conv
+        self._under_way[conv] -= 1
+        if not self._under_way[conv]:
+            del self._under_way[conv]
+        if isinstance(result, Failed):
+            done(result)
+            return
+        match result.answer:
+            case Posted(seq, row):
+                self._posted(conv, seq, row, result, done)
+            case Repeat(seq):
+                self._core.hook.repeated("post")
+                self._see_to(conv, seq, result.conversation.strategy, partial(done, result))
+            case Fenced(above) if fenced < MAX_FENCED:
+                self._core.runtime.spawn(partial(self._go_on, operation, done, fenced, above), name="go on")
+            case _:
+                done(result)
+
+    def _posted(self, conv: ConversationId, seq: ConversationSeq, row: PostRow, result: PostResult, done: Done) -> None:
+        if row.kind is EntryKind.ROSTER:
+            done = self._then_strategy(conv, done)
+        if result.is_fused:
+            self._deliver.push(result.deliveries)
+            self._core.hook.appended(len(result.deliveries))
+            done(result)
+            return
+        if self._core.spans_partitions and not result.conversation.is_finished:
+            self.remember_note(conv)
+        if not row.strategy.is_pushed:
+            self._pulled(conv, seq)
+        if result.conversation.is_finished:
+            done(result)
+        else:
+            self._see_to(conv, seq, row.strategy, partial(done, result))
+
+    def _see_to(self, conv: ConversationId, seq: ConversationSeq, strategy: Strategy, done: Callable[[], None]) -> None:
+        """Call `done` when row `seq` needs nobody any more."""
+        if strategy is Strategy.SMALL:
+            self._finisher.want(conv, seq, done)
+        else:
+            self._core.runtime.spawn(partial(self._put_job, conv, seq, done), name=f"job {conv}")
+
+    async def _put_job(self, conv: ConversationId, seq: ConversationSeq, done: Callable[[], None]) -> None:
+        while True:
+            try:
+                await self._core.stores.jobs.put(conv, seq)
+            except Exception:
+                # The post is durable and noted; its tick waits until the job is, too.
+                log.exception("job not put", extra={"conversation": conv})
+                await self._core.runtime.sleep(RETRY_S)
+            else:
+                break
+        self._job_put()
+        done()
+
+    async def _go_on(self, operation: Posting, done: Done, fenced: int, above: int) -> None:
+        """This gateway was taken for dead and lives: go on as a new incarnation. The device sees nothing."""
+        if self._core.owner.incarnation <= above:
+            self._core.hook.fenced()
+            await self._core.begin_incarnation(above=above)
+            self._noted.clear()
+        if self._core.spans_partitions:
+            self._submit(operation, done, fenced + 1)
+        else:
+            self.post(operation, done)
+
+    def _then_strategy(self, conv: ConversationId, done: Done) -> Done:
+        """After a change of members: whether another strategy fits better now."""
+
+        def then(result: PostResult | Failed) -> None:
+            done(result)
+            if not isinstance(result, Failed):
+                self.fit_strategy(conv, result)
+
+        return then
+
+    def fit_strategy(self, conv: ConversationId, result: PostResult) -> None:
+        """Change the strategy if the number of members asks for it."""
+        head = result.conversation
+        # Whether all is finished is looked at by the rule itself, in the commit that changes the strategy.
+        wanted = next_strategy(head.strategy, head.members, is_drained=True, limits=self._core.config.fanout)
+        if wanted is not head.strategy:
+            self._change_strategy(conv, wanted)
+
+    def _change_strategy(self, conv: ConversationId, wanted: Strategy) -> None:
+        def done(result: PostResult | Failed) -> None:
+            if isinstance(result, Failed):
+                log.warning("strategy not changed", extra={"conversation": conv, "reason": repr(result.error)})
+            elif isinstance(result.answer, Unfinished):
+                head = result.conversation
+                self._finisher.want(conv, head.seq, partial(self._change_strategy, conv, wanted))
+
+        self.post(ChangeStrategy(self._core, conv, wanted), done)
+
+
+async def settle(core: Core, finisher: Finisher, owner: Owner, conv: ConversationId) -> bool:
+    """Finish a conversation and take an owner's note about it away. False: something was posted meanwhile.
+
+    The owner must not be able to post while this runs: it is fenced, or holds its own posts back.
+    """
+    await finisher.finish(conv)
+    if core.spans_partitions:
+        return bool(await core.executor.run(_SettleTogether(owner, conv)))
+    await core.executor.run(_Settle(owner, conv))
+    return True
+
+
+class _Note:
+    """Notes a conversation, where a post's commit cannot."""
+
+    def __init__(self, owner: Owner, conv: ConversationId) -> None:
+        self.lane = owners.partition(owner.gateway)
+        self._owner = owner
+        self._conv = conv
+
+    def run(self, work: WorkingSet) -> None:
+        work.apply(self.lane, owners.note(work.state(self.lane, owners.OWNERS), self._owner, self._conv))
+
+
+class _Settle(_Note):
+    """Takes a note away."""
+
+    def run(self, work: WorkingSet) -> None:
+        work.apply(self.lane, owners.settle(work.state(self.lane, owners.OWNERS), self._owner, self._conv))
+
+
+class _SettleTogether(_Note):
+    """Takes a note away in one commit with the finding that nothing is unfinished."""
+
+    def run(self, work: WorkingSet) -> bool:  # type: ignore[override]  # the others have no answer
+        name = conversations.partition(self._conv)
+        head = work.state(name, CONVERSATION)
+        notes = work.state(self.lane, owners.OWNERS)
+        if not head.is_finished:
+            return False
+        work.touch(name)
+        work.apply(self.lane, owners.settle(notes, self._owner, self._conv))
+        return True

@@ -1,0 +1,298 @@
+"""Posting: one decision, one commit, and the answer that tells whether anything is left to do.
+
+Where the store spans partitions, a small message with nothing unfinished before it is *fused*: the post, its copies and
+`fanned_out` are one commit, and SENT follows at once. Any other post says in its commit, or before it, that this
+gateway may have something to finish (`owners`), and SENT waits for `finish`, or for a durable job (DESIGN, "From post
+to inbox"; models m01 and m11).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, TypeAlias
+
+from whisperkit.ids import ConversationId, DeviceId, MessageId, UserId
+from whisperkit.partitions import Partition
+from whisperkit.service import owners
+from whisperkit.service.codecs import CONVERSATION, INBOX
+from whisperkit.service.copies import Copies
+from whisperkit.service.core import Core, Members
+from whisperkit.service.executor import MAX_TURN_ROWS
+from whisperkit.service.window import Delivery
+from whisperkit.service.working_set import Cold, Load, WorkingSet
+from whisperkit.strategy import Strategy
+from whisperkit.sync import conversation as conversations
+from whisperkit.sync import inbox as inboxes
+from whisperkit.sync.conversation import Conversation, Draft, ModeAnswer, PostAnswer, Posted, Unchanged
+from whisperkit.sync.frames import EntryKind, RosterChange, Send
+from whisperkit.sync.inbox import Appended
+from whisperkit.sync.roster import Intervals, decode_intervals, member_key
+from whisperkit.sync.window import Window, decode_window, window_key
+
+__all__ = ["ChangeRoster", "ChangeStrategy", "PostMessage", "PostResult", "StaleDevices"]
+
+
+class StaleDevices(NamedTuple):
+    """The message was encrypted for other devices than its audience has. No number was taken."""
+
+    missing: tuple[DeviceId, ...]
+    extra: tuple[DeviceId, ...]
+
+
+Answer: TypeAlias = PostAnswer | ModeAnswer | Unchanged | StaleDevices
+
+
+class PostResult(NamedTuple):
+    """What became of a post.
+
+    Attributes:
+        answer: The decision.
+        conversation: The head after it.
+        is_fused: Whether all copies are in the inboxes.
+        deliveries: The copies of a fused post.
+    """
+
+    answer: Answer
+    conversation: Conversation
+    is_fused: bool = False
+    deliveries: Sequence[tuple[DeviceId, Delivery]] = ()
+
+
+class _ConversationOperation:
+    """What operations on a conversation have in common."""
+
+    def __init__(self, core: Core, conv: ConversationId) -> None:
+        self.conv = conv
+        self.lane: Partition = conversations.partition(conv)
+        self._core = core
+        self._finished: tuple[int, bool] = (0, False)
+
+    def finished_upto(self, upto: int, *, is_own_only: bool) -> None:
+        """Tell the operation what a mark says of `fanned_out`, which the head may not know yet."""
+        self._finished = upto, is_own_only
+
+    def _load(self, work: WorkingSet) -> Conversation:
+        """The head, with what is known of `fanned_out` worked in."""
+        state = work.state(self.lane, CONVERSATION)
+        upto, is_own_only = self._finished
+        if upto > state.fanned_out:
+            work.apply(self.lane, conversations.raise_fanned_out(state, upto, is_own_only=is_own_only))
+            state = work.state(self.lane, CONVERSATION)
+        return state
+
+    def _stays(self, work: WorkingSet, users: Sequence[UserId]) -> Mapping[UserId, Intervals]:
+        """The stays of users, from their rows."""
+        keys = {user: member_key(user) for user in users}
+        missing = work.missing_keys(self.lane, keys.values())
+        if missing:
+            raise Cold(Load(self.lane, CONVERSATION, keys=missing))
+        found = {user: work.row(self.lane, CONVERSATION, key) for user, key in keys.items()}
+        return {user: decode_intervals(value) for user, value in found.items() if value is not None}
+
+    def _note(self, work: WorkingSet) -> None:
+        """Where a commit can carry it: that this gateway has something to finish here."""
+        if work.spans_partitions:
+            owner = self._core.owner
+            name = owners.partition(owner.gateway)
+            work.apply(name, owners.note(work.state(name, owners.OWNERS), owner, self.conv))
+
+    def _warm_note(self, work: WorkingSet) -> None:
+        """Read what `_note` needs, before anything is applied."""
+        if work.spans_partitions:
+            work.state(owners.partition(self._core.owner.gateway), owners.OWNERS)
+
+
+class PostMessage(_ConversationOperation):
+    """What a device sends: MESSAGE, ROSTER or VOID.
+
+    Args:
+        core: The gateway.
+        sender: The device.
+        send: What it asks for, checked by `Draft.check`.
+        outbox_seq: Its number; `None` for a client that does not count.
+        came_at: When it came, on the runtime's clock.
+    """
+
+    def __init__(self, core: Core, sender: DeviceId, send: Send, *, outbox_seq: int | None, came_at: float) -> None:
+        super().__init__(core, send.conv)
+        self.sender = sender
+        self.send = send
+        self.outbox_seq = outbox_seq
+        self.came_at = came_at
+
+    def draft(self, *, is_member: bool = False) -> Draft:
+        """The post as the rule takes it."""
+        send = self.send
+        return Draft(
+            self.sender,
+            send.outbox_epoch,
+            self.outbox_seq,
+            send.message_id,
+            send.kind,
+            self._core.owner,
+            self._core.runtime.wall_ms(),
+            is_member,
+            send.if_roster,
+            send.change,
+            send.shared,
+            send.own,
+        )
+
+    def run(self, work: WorkingSet) -> PostResult:
+        """Decide, and apply what was decided."""
+        state = self._load(work)
+        window = self._window(work, state)
+        members = self._members(work, state)
+        change = self.send.change
+        stays = self._stays(work, (*change.added, *change.removed)) if change is not None else {}
+        draft = self.draft(is_member=self._is_member(work, state, members))
+        step = conversations.post(state, draft, window=window, intervals=stays)
+        if not isinstance(step.answer, Posted):
+            if step.changes(state):
+                work.apply(self.lane, step)
+            return PostResult(step.answer, step.state)
+        devices = self._audience(members)
+        stale = self._stale(devices)
+        if stale is not None:
+            return PostResult(stale, state)
+        if devices is not None and self._can_fuse(work, state, devices):
+            return self._fuse(work, state, draft, window, devices)
+        if step.state.is_finished:  # a pulled message: nobody has anything to do about it
+            work.apply(self.lane, step)
+            return PostResult(step.answer, step.state)
+        self._warm_note(work)
+        work.apply(self.lane, step)
+        self._note(work)
+        return PostResult(step.answer, step.state)
+
+    # ---- what the decision needs ----
+
+    def _window(self, work: WorkingSet, state: Conversation) -> Window | None:
+        if not conversations.needs_window_row(state, self.sender):
+            return None
+        value = work.row(self.lane, CONVERSATION, window_key(self.sender))
+        return None if value is None else decode_window(value)
+
+    def _members(self, work: WorkingSet, state: Conversation) -> Members | None:
+        """All members, where they are few enough to be listed."""
+        if not state.roster_seq or not state.strategy.is_pushed or self.send.kind is EntryKind.VOID:
+            return None
+        return self._core.rosters.members(work, self.conv, state.roster_seq)
+
+    def _is_member(self, work: WorkingSet, state: Conversation, members: Members | None) -> bool:
+        user = self.sender.user
+        if members is not None:
+            return members.is_member(user)
+        if not state.roster_seq or self.send.kind is EntryKind.VOID:
+            return False
+        stays = self._stays(work, [user]).get(user, ())
+        return bool(stays) and stays[-1].leave is None
+
+    def _audience(self, members: Members | None) -> list[DeviceId] | None:
+        """All devices that get a copy now; `None` where that is not decided here."""
+        if members is None or self.send.kind is not EntryKind.MESSAGE:
+            return None
+        users = members.now()
+        lists = self._core.device_lists
+        missing = lists.missing(users)
+        if missing:
+            raise Cold(fetch=lambda: lists.fetch(missing))
+        return lists.devices(users, but=self.sender)
+
+    def _stale(self, devices: list[DeviceId] | None) -> StaleDevices | None:
+        """The difference between the devices that the sender knew and those that there are."""
+        send = self.send
+        is_pairwise = send.shared is None and send.own is not None
+        named = set(send.own or ()) if is_pairwise else set(send.devices)
+        if devices is None or not (named or is_pairwise):
+            return None
+        actual = set(devices)
+        if named == actual:
+            return None
+        return StaleDevices(tuple(sorted(actual - named)), tuple(sorted(named - actual)))
+
+    # ---- fused ----
+
+    def _can_fuse(self, work: WorkingSet, state: Conversation, devices: list[DeviceId]) -> bool:
+        limits = self._core.config.fanout
+        if not work.spans_partitions:
+            return False
+        if state.strategy is not Strategy.SMALL or not state.is_finished:
+            return False
+        own = self.send.own or {}
+        copies = sum(len(copy) for copy in own.values()) + len(own) * len(self.send.shared or b"")
+        return len(devices) <= MAX_TURN_ROWS and copies <= limits.batch_bytes
+
+    def _fuse(
+        self, work: WorkingSet, state: Conversation, draft: Draft, window: Window | None, devices: list[DeviceId]
+    ) -> PostResult:
+        is_own_only = draft.shared is None and draft.own is not None
+        step = conversations.post(state, draft, window=window, fused=True, keep_row=not is_own_only)
+        posted = step.answer
+        assert isinstance(posted, Posted)  # the same rule on the same state said so before
+        boxes = [(device, inboxes.partition(device)) for device in devices]
+        cold = [Load(name, INBOX) for _, name in boxes if not work.has(name, INBOX)]
+        if cold:
+            raise Cold(*cold)
+        work.apply(self.lane, step)
+        copies = Copies(self.conv, posted.row)
+        deliveries: list[tuple[DeviceId, Delivery]] = []
+        for device, name in boxes:
+            item = copies.item(device)
+            appended = work.apply(name, inboxes.append(work.state(name, INBOX), (item,), conv=self.conv, fused=True))
+            if isinstance(appended, Appended):
+                seq = work.state(name, INBOX).seq
+                deliveries.append((device, copies.delivery(item, seq, appended.tags[-1])))
+        return PostResult(posted, step.state, is_fused=True, deliveries=deliveries)
+
+
+class ChangeRoster(_ConversationOperation):
+    """A change of members that the application or the service itself asks for."""
+
+    def __init__(self, core: Core, conv: ConversationId, change: RosterChange) -> None:
+        super().__init__(core, conv)
+        self._change = change
+        self._message_id: MessageId = core.mint()
+
+    def run(self, work: WorkingSet) -> PostResult:
+        """Decide, and apply what was decided."""
+        state = self._load(work)
+        stays = self._stays(work, (*self._change.added, *self._change.removed))
+        self._warm_note(work)
+        step = conversations.post_roster(
+            state,
+            self._change,
+            message_id=self._message_id,
+            at_ms=self._core.runtime.wall_ms(),
+            owner=self._core.owner,
+            intervals=stays,
+        )
+        if step.changes(state):
+            work.apply(self.lane, step)
+            self._note(work)
+        return PostResult(step.answer, step.state)
+
+
+class ChangeStrategy(_ConversationOperation):
+    """Another way to reach the members, from here on."""
+
+    def __init__(self, core: Core, conv: ConversationId, strategy: Strategy) -> None:
+        super().__init__(core, conv)
+        self._strategy = strategy
+        self._message_id: MessageId = core.mint()
+
+    def run(self, work: WorkingSet) -> PostResult:
+        """Decide, and apply what was decided."""
+        state = self._load(work)
+        self._warm_note(work)
+        step = conversations.change_strategy(
+            state,
+            self._strategy,
+            message_id=self._message_id,
+            at_ms=self._core.runtime.wall_ms(),
+            owner=self._core.owner,
+        )
+        if step.changes(state):
+            work.apply(self.lane, step)
+            self._note(work)
+        return PostResult(step.answer, step.state)

@@ -1,0 +1,323 @@
+"""A working set: decoded heads and rows that operations read and change together, before one commit carries it all.
+
+An operation is a synchronous function on a working set. It reads first and then applies the steps that its
+rules return. A read of something that is not there raises `Cold`: whoever runs the operation loads it and
+runs the operation again. So an operation never waits, never meets a database, and several can run one
+after another, each seeing what the one before left.
+
+Every head that was read, changed or not, is part of what an answer rests on: the changed ones are conditions of the
+commit, and `unverified` names the others, so that nothing is decided by a stale cache alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar, cast
+
+from whisperkit.errors import UsageError
+from whisperkit.partitions import MAX_STATE_BYTES, Change, Head, Partition, Row, Span, Step
+from whisperkit.stores import PartitionStore
+
+__all__ = ["Codec", "Cold", "HeadCache", "Load", "Operation", "WorkingSet"]
+
+S = TypeVar("S")
+A = TypeVar("A")
+A_co = TypeVar("A_co", covariant=True)
+
+
+class Codec(NamedTuple, Generic[S]):
+    """How the head of one kind of partition is written. `decode` of ``b""`` is the state of one never written."""
+
+    decode: Callable[[bytes], S]
+    encode: Callable[[S], bytes]
+
+
+class Load(NamedTuple):
+    """What an operation needs to read: the head of a partition, and rows of it."""
+
+    partition: Partition
+    codec: Codec[Any]  # of whatever state that partition has
+    keys: tuple[bytes, ...] = ()
+    spans: tuple[Span, ...] = ()
+
+
+class Cold(Exception):  # noqa: N818  # not a failure: it asks for what is missing
+    """An operation needs what the working set does not hold yet.
+
+    Args:
+        loads: What to load into the working set.
+        fetch: Or what to await first: something that other caches than the working set lack.
+    """
+
+    def __init__(self, *loads: Load, fetch: Callable[[], Awaitable[None]] | None = None) -> None:
+        super().__init__(f"{len(loads)} to load")
+        self.loads = loads
+        self.fetch = fetch
+
+
+class Operation(Protocol[A_co]):
+    """Something to decide and commit."""
+
+    @property
+    def lane(self) -> Partition:
+        """The partition whose operations must run in the order they came."""
+        ...
+
+    def run(self, work: WorkingSet) -> A_co:
+        """Read, decide, apply, answer. Reads come first: after the first `apply` nothing may be `Cold`."""
+        ...
+
+
+class HeadCache:
+    """Decoded heads of partitions, those used last. It may be stale: that costs a conflict, never a fault."""
+
+    def __init__(self, *, max_heads: int) -> None:
+        self._max_heads = max_heads
+        self._heads: dict[Partition, tuple[int, object]] = {}
+
+    def get(self, partition: Partition) -> tuple[int, object] | None:
+        """The version and state, if known; counts as a use."""
+        found = self._heads.pop(partition, None)
+        if found is not None:
+            self._heads[partition] = found
+        return found
+
+    def put(self, partition: Partition, version: int, state: object) -> None:
+        """Remember a head; the least recently used one makes room."""
+        self._heads.pop(partition, None)
+        self._heads[partition] = (version, state)
+        if len(self._heads) > self._max_heads:
+            del self._heads[next(iter(self._heads))]
+
+    def drop(self, partitions: Iterable[Partition]) -> None:
+        """Forget heads that turned out to be stale."""
+        for partition in partitions:
+            self._heads.pop(partition, None)
+
+    def __len__(self) -> int:
+        return len(self._heads)
+
+
+class _Entry:
+    """One partition in a working set."""
+
+    __slots__ = (
+        "before",
+        "codec",
+        "deletes",
+        "drop",
+        "is_fresh",
+        "known",
+        "puts",
+        "spans",
+        "state",
+        "touched",
+        "version",
+    )
+
+    def __init__(self, version: int, state: object, codec: Codec[Any], *, is_fresh: bool) -> None:
+        self.version = version
+        self.before = state
+        self.state = state
+        self.codec = codec
+        self.is_fresh = is_fresh  # the head was read for this working set, and no rows after it
+        self.known: dict[bytes, bytes | None] = {}  # rows read; None: there is none
+        self.spans: dict[Span, tuple[bytes, ...]] = {}  # spans read whole, with the keys found
+        self.puts: dict[bytes, bytes] = {}
+        self.deletes: set[bytes] = set()
+        self.drop: Span | None = None
+        self.touched = False
+
+    @property
+    def is_changed(self) -> bool:
+        return self.state is not self.before or self.touched or bool(self.puts or self.deletes) or self.drop is not None
+
+
+class WorkingSet:
+    """Heads and rows under change.
+
+    Args:
+        cache: Heads of earlier commits, to start from.
+        spans_partitions: Whether one commit may change several partitions; operations plan by it.
+    """
+
+    def __init__(self, cache: HeadCache, *, spans_partitions: bool) -> None:
+        self.spans_partitions = spans_partitions
+        self.rows_put = 0
+        self._cache = cache
+        self._entries: dict[Partition, _Entry] = {}
+        self._heads: dict[Partition, Head | None] = {}
+
+    # ---- what operations do ----
+
+    def state(self, partition: Partition, codec: Codec[S]) -> S:
+        """The state of a partition as the operations so far left it.
+
+        Raises:
+            Cold: It is not loaded.
+        """
+        entry = self._entries.get(partition) or self._enter(partition, codec)
+        if entry is None:
+            raise Cold(Load(partition, codec))
+        return cast("S", entry.state)  # a partition has one codec, so its state is of that codec's type
+
+    def has(self, partition: Partition, codec: Codec[Any]) -> bool:
+        """Whether `state` would answer; to gather all that is cold before asking for it at once."""
+        return (self._entries.get(partition) or self._enter(partition, codec)) is not None
+
+    def row(self, partition: Partition, codec: Codec[Any], key: bytes) -> bytes | None:
+        """The value of a row; `None` if there is none.
+
+        Raises:
+            Cold: It is not loaded.
+        """
+        entry = self._entries.get(partition)
+        if entry is None:
+            raise Cold(Load(partition, codec, keys=(key,)))
+        if key in entry.puts:
+            return entry.puts[key]
+        if key in entry.deletes:
+            return None
+        if key not in entry.known:
+            raise Cold(Load(partition, codec, keys=(key,)))
+        return entry.known[key]
+
+    def missing_keys(self, partition: Partition, keys: Iterable[bytes]) -> tuple[bytes, ...]:
+        """Those of the keys that `row` would have to load."""
+        entry = self._entries.get(partition)
+        if entry is None:
+            return tuple(keys)
+        return tuple(k for k in keys if k not in entry.puts and k not in entry.deletes and k not in entry.known)
+
+    def rows(self, partition: Partition, codec: Codec[Any], span: Span) -> list[Row]:
+        """All rows of a span, in key order.
+
+        Raises:
+            Cold: The span is not loaded.
+        """
+        entry = self._entries.get(partition)
+        if entry is None or span not in entry.spans:
+            raise Cold(Load(partition, codec, spans=(span,)))
+        found = {key: value for key in entry.spans[span] if (value := entry.known[key]) is not None}
+        found.update((key, value) for key, value in entry.puts.items() if span.start <= key < span.stop)
+        return [Row(key, found[key]) for key in sorted(found.keys() - entry.deletes)]
+
+    def apply(self, partition: Partition, step: Step[A, Any]) -> A:
+        """Take over what a rule decided about a partition whose `state` was read; returns its answer."""
+        entry = self._entries[partition]
+        entry.state = step.state
+        for key in step.delete:
+            entry.puts.pop(key, None)
+            entry.deletes.add(key)
+        for row in step.put:
+            entry.deletes.discard(row.key)
+            entry.puts[row.key] = row.value
+        self.rows_put += len(step.put)
+        if step.drop is not None:
+            entry.drop = step.drop
+        return step.answer
+
+    def is_changed(self, partition: Partition) -> bool:
+        """Whether an operation of this working set changed a partition: what it says is not committed yet."""
+        entry = self._entries.get(partition)
+        return entry is not None and entry.is_changed
+
+    def touch(self, partition: Partition) -> None:
+        """Make the present version of a partition a condition of the commit, though nothing in it changes."""
+        self._entries[partition].touched = True
+
+    # ---- what the one who runs them does ----
+
+    async def load(self, store: PartitionStore, loads: Sequence[Load]) -> None:
+        """Read what was cold: all heads in one call, then rows.
+
+        Rows are read after their head, at its version or later; if later, the commit conflicts, because its
+        head is a condition.
+        """
+        cold = [load.partition for load in loads if not self.has(load.partition, load.codec)]
+        if cold:
+            heads = await store.heads(cold)
+            self._heads.update((partition, heads.get(partition)) for partition in cold)
+        for load in loads:
+            if load.keys or load.spans:
+                await self._load_rows(store, load)
+
+    async def _load_rows(self, store: PartitionStore, load: Load) -> None:
+        entry = self._entries.get(load.partition) or self._enter(load.partition, load.codec)
+        assert entry is not None  # its head was read before its rows
+        entry.is_fresh = False
+        if not entry.version:
+            # Never written: it has no rows, and if it gets some, the commit conflicts.
+            entry.known.update(dict.fromkeys(load.keys))
+            entry.spans.update(dict.fromkeys(load.spans, ()))
+            return
+        for span in load.spans:
+            found: list[Row] = []
+            rest = span
+            while page := await store.rows(load.partition, [rest], limit=PAGE_ROWS):
+                found += page
+                if len(page) < PAGE_ROWS:
+                    break
+                rest = Span(page[-1].key + b"\0", span.stop)
+            entry.known.update(found)
+            entry.spans[span] = tuple(row.key for row in found)
+        if load.keys:
+            spans = [Span(key, key + b"\0") for key in load.keys]
+            got = dict(await store.rows(load.partition, spans, limit=len(spans)))
+            entry.known.update((key, got.get(key)) for key in load.keys)
+
+    def _enter(self, partition: Partition, codec: Codec[Any]) -> _Entry | None:
+        if partition in self._heads:
+            head = self._heads[partition]
+            version, data = (head.version, head.state) if head is not None else (0, b"")
+            entry = _Entry(version, codec.decode(data), codec, is_fresh=True)
+        elif (cached := self._cache.get(partition)) is not None:
+            entry = _Entry(*cached, codec, is_fresh=False)
+        else:
+            return None
+        self._entries[partition] = entry
+        return entry
+
+    def changes(self) -> list[Change]:
+        """What to commit, sorted by partition.
+
+        Raises:
+            UsageError: A state grew over `MAX_STATE_BYTES`: a rule lacks a bound.
+        """
+        changes: list[Change] = []
+        for partition in sorted(self._entries):
+            entry = self._entries[partition]
+            if not entry.is_changed:
+                continue
+            state = entry.codec.encode(entry.state)
+            if len(state) > MAX_STATE_BYTES:
+                raise UsageError(f"the state of {partition} takes {len(state)} bytes; the limit is {MAX_STATE_BYTES}")
+            put = tuple(Row(key, value) for key, value in entry.puts.items())
+            changes.append(Change(partition, entry.version, state, put, tuple(entry.deletes), entry.drop))
+        return changes
+
+    def unverified(self) -> list[Partition]:
+        """Partitions that were read, will not be in the commit, and may have been stale when they were read."""
+        return [p for p, entry in self._entries.items() if not entry.is_changed and not entry.is_fresh]
+
+    def agrees(self, heads: dict[Partition, Head]) -> list[Partition]:
+        """Those of `unverified` that are not at the version they were read at, given their heads now."""
+        moved: list[Partition] = []
+        for partition in self.unverified():
+            head = heads.get(partition)
+            if (head.version if head is not None else 0) != self._entries[partition].version:
+                moved.append(partition)
+        return moved
+
+    def remember(self) -> None:
+        """After the commit: hand the heads to the cache."""
+        for partition, entry in self._entries.items():
+            self._cache.put(partition, entry.version + entry.is_changed, entry.state)
+
+    def forget(self) -> None:
+        """After a conflict or an unknown outcome: no head that was used is trusted any more."""
+        self._cache.drop(self._entries)
+
+
+# How many rows one read of a span asks for at once.
+PAGE_ROWS = 1_000
