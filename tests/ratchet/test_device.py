@@ -44,6 +44,7 @@ from whisperkit.ratchet.first_contact import MAX_BASE_KEYS_SEEN
 from whisperkit.ratchet.kem import key_pair as kem_key_pair
 from whisperkit.ratchet.prekeys import KyberPreKey, OneTimePreKey, SignedPreKey
 from whisperkit.ratchet.records import LocalIdentity
+from whisperkit.ratchet.sessions import SessionShelf
 from whisperkit.testing.ratchet import Party, seeded_bytes
 
 FOLDER = Path(__file__).parent.parent / "vectors/signal"
@@ -730,3 +731,24 @@ def test_every_refusal_is_a_peer_s_or_asks_for_an_action(alice: Party, bob: Part
             for data in (random(size), body[: min(size, len(body) - 1)], b"\x44" + random(size)):
                 with pytest.raises((PeerError, ActionRequiredError)):
                     bob.decrypt(CiphertextMessage(kind, data), sender=alice)
+
+
+def test_there_has_to_be_a_current_session_to_go_on_in(alice: Party, bob: Party) -> None:
+    converse(alice, bob)
+    shelf = SessionShelf(alice.records, bob.id)
+    session = shelf.load(0)
+    shelf.archive()
+
+    with pytest.raises(UsageError, match="no current session"):
+        shelf.replace_current(session)
+
+
+def test_a_first_message_without_a_one_time_prekey_names_fewer_rows(alice: Party, bob: Party) -> None:
+    bundle = PreKeyBundle.of(bob.publish(), index=None)
+    alice.save(alice.device.process_bundle(alice.records, bundle, remote=bob.id, wall_ms=0).save)
+    message = alice.encrypt(b"x", to=bob)
+
+    spans = bob.device.records_for(alice.id, message)
+
+    assert not any(span.start.startswith(b"r/ec/") for span in spans)
+    assert bob.device.decrypt(narrowed(bob, spans), message, sender=alice.id, wall_ms=0).plaintext == b"x"

@@ -139,10 +139,13 @@ class Conversation(RuleBasedStateMachine):
 
     @staticmethod
     def is_too_late(receiver: Side, each: InFlight) -> bool:
-        """Whether so many chains came since the message's one that it may have been dropped."""
+        """Whether so many chains came since the message's one that it may have been dropped.
+
+        A chain that was never met is never too late: the sender cannot have gone on to the next one, because
+        that takes an answer under a ratchet key that the receiver makes only when it meets this one.
+        """
         if each.chain not in receiver.chains_met:
-            # Its step was never made. A step is only possible from the chain before, which the peer answered.
-            return True
+            return False
         since = len(receiver.chains_met) - 1 - receiver.chains_met.index(each.chain)
         return since >= MAX_RECEIVING_CHAINS
 

@@ -146,7 +146,13 @@ def test_whatever_is_decoded_ends_in_a_message_or_a_peer_error(
 
 def test_the_numbers_of_the_types_are_those_of_the_official_library() -> None:
     assert {kind.name: kind.value for kind in MessageType} == {"WHISPER": 2, "PREKEY": 3, "SENDER_KEY": 7}
-    assert CiphertextMessage(MessageType(3), b"").type is MessageType.PREKEY
+    assert CiphertextMessage.of(3, b"x") == CiphertextMessage(MessageType.PREKEY, b"x")
+
+
+@pytest.mark.parametrize("number", [-1, 0, 1, 4, 8, 1 << 40])
+def test_a_message_of_another_type_is_refused(number: int) -> None:
+    with pytest.raises(InvalidMessageError, match=f"of type {number}"):
+        CiphertextMessage.of(number, b"")
 
 
 @pytest.mark.parametrize(

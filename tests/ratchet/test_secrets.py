@@ -14,10 +14,13 @@ from whisperkit.ids import ConversationId, DeviceId
 from whisperkit.ratchet import AttachmentEncryptor, PreKeyBundle, records
 from whisperkit.ratchet.curve import KeyPair
 from whisperkit.ratchet.device import Device
-from whisperkit.ratchet.double_ratchet import send
+from whisperkit.ratchet.double_ratchet import Received, send
 from whisperkit.ratchet.kem import KemPublicKey, encapsulate
 from whisperkit.ratchet.messages import CiphertextMessage, MessageType
 from whisperkit.ratchet.pqxdh import agree_as_initiator
+from whisperkit.ratchet.replenish import replenish
+from whisperkit.ratchet.sender_keys import GroupDecrypted
+from whisperkit.ratchet.session import Decrypted
 from whisperkit.ratchet.sessions import SessionShelf
 from whisperkit.testing.ratchet import Party, seeded_bytes
 
@@ -72,10 +75,15 @@ def values() -> dict[str, object]:
     made["post-quantum ratchet"] = session.ratchet.spqr
     made["sent"] = sent = send(session.ratchet, random_bytes=RANDOM)
     made["message keys"] = sent.keys
+    made["decrypted"] = Decrypted(session, PLAINTEXT)
+    made["received"] = Received(session.ratchet, sent.keys)
     made["distributed"] = distributed = alice.device.create_distribution({}, GROUP)
     made["distribution"] = distributed.message
     stored = next(value for value in distributed.save.values() if value)
-    made["sender key"] = records.decode_sender_keys(stored)
+    made["sender key"] = (state,) = records.decode_sender_keys(stored)
+    made["group decrypted"] = GroupDecrypted(state, PLAINTEXT)
+    identity = records.decode_local_identity(bob.records[records.IDENTITY_KEY])
+    made["replenished"] = replenish(bob.records, identity, wall_ms=0, one_time=1, random_bytes=RANDOM)
     pair = records.decode_local_identity(alice.records[records.IDENTITY_KEY]).pair
     made["identity"] = pair
     made["first keys"] = agree_as_initiator(
@@ -95,7 +103,7 @@ def values() -> dict[str, object]:
 NAMES = [
     "created", "prekeys", "saved", "sealed", "opened", "session", "ratchet", "sending chain", "receiving chain",
     "post-quantum ratchet", "sent", "message keys", "distributed", "distribution", "sender key", "identity",
-    "first keys", "pointer",
+    "first keys", "pointer", "decrypted", "received", "group decrypted", "replenished",
 ]  # fmt: skip
 
 

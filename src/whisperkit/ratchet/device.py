@@ -18,7 +18,7 @@ from __future__ import annotations
 import hmac
 import uuid
 from hashlib import sha256
-from typing import Final, NoReturn
+from typing import Final, NoReturn, assert_never
 
 from whisperkit.errors import (
     CorruptStateError,
@@ -113,7 +113,7 @@ class Device:
             PeerError: The message is not of its form.
         """
         spans = (_exactly(IDENTITY_KEY), _exactly(peer_key(remote)), prefix(session_prefix(remote)))
-        if message is None or message.type is not MessageType.PREKEY:
+        if message is None or message.type != MessageType.PREKEY:
             return spans
         first = PreKeySignalMessage.decode(message.body)
         named = [
@@ -326,6 +326,8 @@ class Device:
                     return self._open(records, message.body, sender, wall_ms)
                 case MessageType.SENDER_KEY:
                     raise UsageError("a group message goes to group_decrypt")
+                case _:
+                    assert_never(message.type)
         except DuplicateMessageError as error:
             raise _from_sender(error, sender) from None
 
@@ -507,6 +509,6 @@ def _from_sender(error: DuplicateMessageError, sender: DeviceId) -> DuplicateMes
 
 
 def _sender_key_message(message: CiphertextMessage) -> SenderKeyMessage:
-    if message.type is not MessageType.SENDER_KEY:
+    if message.type != MessageType.SENDER_KEY:
         raise UsageError("only a group message goes to group_decrypt")
     return SenderKeyMessage.decode(message.body)

@@ -74,6 +74,22 @@ class CiphertextMessage(NamedTuple):
     type: MessageType
     body: bytes
 
+    @classmethod
+    def of(cls, number: int, body: bytes) -> CiphertextMessage:
+        """Put together what a transport carried.
+
+        Args:
+            number: The type as a number.
+            body: The bytes.
+
+        Raises:
+            InvalidMessageError: There is no such type.
+        """
+        try:
+            return cls(MessageType(number), body)
+        except ValueError:
+            raise InvalidMessageError(f"there is no message of type {number}") from None
+
 
 class SignalMessage(NamedTuple):
     """A message in a session.
