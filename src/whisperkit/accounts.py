@@ -128,14 +128,15 @@ class Linked(NamedTuple):
 
 
 class Unlinked(NamedTuple):
-    """The device is not in the list; close its inbox.
+    """The device is not in the list; close its inbox and its keys.
 
     Attributes:
-        link: The link that ended now; `None` if there was none.
+        link: Every link of the number up to this one is over; the same in a repeat, so that who repeats after a
+            crash closes what was left open. A later link is above it.
         version: Of the list.
     """
 
-    link: int | None
+    link: int
     version: int
 
 
@@ -207,7 +208,7 @@ def link(account: Account, device: NewDevice, *, by: int, at_ms: int, is_drained
     return _linked(account, device, at_ms)
 
 
-def _linked(account: Account, device: NewDevice, at_ms: int) -> Step[Any, Account]:
+def _linked(account: Account, device: NewDevice, at_ms: int) -> Step[Any, Account]:  # Any: whichever union asks
     version = account.version + 1
     devices = tuple(sorted((*account.devices, LinkedDevice(*device, version, at_ms))))
     return Step(Linked(version, version), Account(version, devices, device.number))
@@ -224,14 +225,14 @@ def unlink(account: Account, number: int, *, by: int) -> Step[Unlinked | NotLink
     known = account.device(number)
     if known is None:
         # Also for a device that removed itself and repeats: it is told that it is done.
-        return Step(Unlinked(None, account.version), account)
+        return Step(Unlinked(account.version, account.version), account)
     if account.device(by) is None:
         return Step(NotLinked(), account)
     if len(account.devices) == 1:
         return Step(LastDevice(), account)
     devices = tuple(device for device in account.devices if device is not known)
     after = Account(account.version + 1, devices, account.last_number)
-    return Step(Unlinked(known.link, after.version), after)
+    return Step(Unlinked(after.version, after.version), after)
 
 
 # ---- memberships ----------------------------------------------------------------------------------------------------
