@@ -93,6 +93,7 @@ class Executor(Generic[A]):
 
     async def _settle(self, queued: list[_Queued]) -> list[_Queued]:
         """Run, commit and answer operations; returns those that did not fit into this commit."""
+        last: WhisperError = ConflictError(queued[0].operation.lane)
         for attempt in range(MAX_ATTEMPTS):
             if attempt:
                 await self._pause(attempt)
@@ -108,7 +109,6 @@ class Executor(Generic[A]):
                 for (_, done), answer in zip(queued, answers, strict=False):
                     done(answer)
                 return rest
-            last = ConflictError(queued[0].operation.lane)
         for _, done in queued:
             done(Failed(last))
         return []
@@ -230,5 +230,6 @@ def make_executor(
     observe: Callable[[str, float, int], None] = lambda _outcome, _seconds, _rows: None,
 ) -> Executor[Any]:
     """The executor that fits the store."""
-    make = TurnExecutor if store.spans_partitions else LaneExecutor
-    return make(store, runtime, cache=cache, observe=observe)
+    if store.spans_partitions:
+        return TurnExecutor[Any](store, runtime, cache=cache, observe=observe)
+    return LaneExecutor[Any](store, runtime, cache=cache, observe=observe)

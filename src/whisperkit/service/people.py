@@ -84,14 +84,11 @@ class People:
 
     async def unlink(self, device: DeviceId, *, by: DeviceId) -> Unlinked | accounts.NotLinked | accounts.LastDevice:
         """Remove a device of the asking device's user."""
-        before = (await self.account(device.user, is_fresh=True)).device(device.number)
         operation = _ChangeAccount(self._core, device.user, _unlink, device.number, by.number)
         answer: Unlinked | accounts.NotLinked | accounts.LastDevice = await self._core.executor.run(operation)
         if isinstance(answer, Unlinked):
-            link = answer.link if answer.link is not None else (before.link if before is not None else None)
-            if link is not None:
-                await self._core.executor.run(_CloseInbox(device, link))
-                await self._core.executor.run(_ResetKeys(device, link + 1))
+            await self._core.executor.run(_CloseInbox(device, answer.link))
+            await self._core.executor.run(_ResetKeys(device, answer.link + 1))
         return answer
 
     async def is_drained(self, device: DeviceId) -> bool:

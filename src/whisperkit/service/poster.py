@@ -14,6 +14,7 @@ from typing import TypeAlias
 
 from whisperkit.fanout import next_strategy
 from whisperkit.ids import ConversationId, ConversationSeq, Owner
+from whisperkit.runtime import Mailbox
 from whisperkit.service import owners
 from whisperkit.service.codecs import CONVERSATION
 from whisperkit.service.core import Core
@@ -81,6 +82,20 @@ class Poster:
             self._core.submit(note, partial(self._was_noted, conv))
         else:
             self._submit(operation, done)
+
+    async def run(self, operation: Posting) -> PostResult:
+        """Post, and wait for the result as `post` hands it on.
+
+        Raises:
+            StoreError: The store did not take it.
+        """
+        box: Mailbox[PostResult | Failed] = self._core.runtime.mailbox()
+        self.post(operation, box.put)
+        result = await box.get()
+        assert result is not None  # no timeout was given
+        if isinstance(result, Failed):
+            raise result.error
+        return result
 
     def _submit(self, operation: Posting, done: Done, fenced: int = 0) -> None:
         self._under_way[operation.conv] = self._under_way.get(operation.conv, 0) + 1

@@ -144,7 +144,7 @@ class PostMessage(_ConversationOperation):
         window = self._window(work, state)
         members = self._members(work, state)
         change = self.send.change
-        stays = self._stays(work, (*change.added, *change.removed)) if change is not None else {}
+        stays = self._stays(work, () if change is None else (*change.added, *change.removed))
         draft = self.draft(is_member=self._is_member(work, state, members))
         step = conversations.post(state, draft, window=window, intervals=stays)
         if not isinstance(step.answer, Posted):

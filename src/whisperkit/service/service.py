@@ -6,7 +6,7 @@ it raises says whose turn it is (`whisperkit.errors`).
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import NamedTuple, Self
@@ -26,7 +26,8 @@ from whisperkit.ids import ConversationId, ConversationSeq, DeviceId, GatewayId,
 from whisperkit.receipts import MessageStatus, status_of
 from whisperkit.runtime import Runtime
 from whisperkit.service.core import Core
-from whisperkit.service.gateway import Gateway, Verify
+from whisperkit.service.gateway import Gateway
+from whisperkit.service.hello import Verify
 from whisperkit.service.hook import Hook
 from whisperkit.service.limits import ServiceConfig
 from whisperkit.service.link import DeviceLink
@@ -199,7 +200,7 @@ class MessageService:
         for device in devices:
             key = (identity_keys or {}).get(device, b"")
             people = self._serving.people
-            answer = await people.register(device, identity_key=key, registration_id=0)
+            answer: object = await people.register(device, identity_key=key, registration_id=0)
             if isinstance(answer, AccountTaken):
                 answer = await people.link(device, by=None, identity_key=key, registration_id=0)
             if not isinstance(answer, Linked):
@@ -235,7 +236,9 @@ class MessageService:
             some, rest_added = rest_added[:MAX_CHANGE_USERS], rest_added[MAX_CHANGE_USERS:]
             room = MAX_CHANGE_USERS - len(some)
             others, rest_removed = rest_removed[:room], rest_removed[room:]
-            result = await self._serving.change_roster(conversation, RosterChange(tuple(some), tuple(others)))
+            result = await self._serving.membership.change_roster(
+                conversation, RosterChange(tuple(some), tuple(others))
+            )
             if not isinstance(result.answer, Posted | Unchanged):
                 raise OutcomeUnknownError(f"change of members in {conversation}")
 
@@ -289,10 +292,10 @@ class MessageService:
             None,
         )
         gateway = self._serving
-        await gateway.sync_roster(conversation)
+        await gateway.membership.sync_roster(conversation)
         operation = PostMessage(gateway.core, sender, send, outbox_seq=outbox_seq, came_at=gateway.core.runtime.now())
         operation.draft().check()
-        result = await gateway.post(operation)
+        result = await gateway.poster.run(operation)
         seq = _posted_seq(sender, conversation, send, result)
         gateway.ticks.wrote(conversation, sender.user)
         return SentMessage(conversation, seq, message_id)
@@ -306,7 +309,7 @@ class MessageService:
     # ---- receiving ----
 
     @asynccontextmanager
-    async def receive(self, device: DeviceId, *, limit: int = 256) -> AsyncIterator[tuple[ReceivedEntry, ...]]:
+    async def receive(self, device: DeviceId, *, limit: int = 256) -> AsyncGenerator[tuple[ReceivedEntry, ...]]:
         """The messages that a device without a cursor of its own is owed: acknowledged when the block ends well.
 
         For bots, cron jobs and webhooks: at least once, in order, and each entry carries its number. Entries that
@@ -355,7 +358,7 @@ class MessageService:
         rows = await gateway.catchup.posts(conversation, [post_span(seq - 1, seq)], limit=1)
         if not rows or rows[0].sender is None:
             raise UsageError(f"no message {seq} is kept in {conversation}")
-        stays = await gateway.stays(conversation)
+        stays = await gateway.membership.stays(conversation)
         audience = [user for user, intervals in stays.items() if is_in_audience(intervals, seq)]
         name = conversations.partition(conversation)
         marks = (await gateway.ticks.board.read([name]))[name]

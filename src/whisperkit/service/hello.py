@@ -1,0 +1,200 @@
+"""The first words: a device says who it is and where it stands, and is told what it is owed.
+
+Register, then drain: the link takes its place before the inbox is compared, so that nothing that is appended in
+between is missed (model m10).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Final
+
+from whisperkit.accounts import AccountTaken
+from whisperkit.errors import InvalidSignatureError, UnauthorisedError
+from whisperkit.ids import DeviceId
+from whisperkit.service.catchup import CatchUp
+from whisperkit.service.core import Core
+from whisperkit.service.delivery import LinkTable
+from whisperkit.service.link import DeviceLink
+from whisperkit.service.people import People
+from whisperkit.service.presences import Presences
+from whisperkit.service.ticks import Ticks
+from whisperkit.service.window import DeliveryWindow
+from whisperkit.stores import Binding, Newer, Token
+from whisperkit.sync import frames
+from whisperkit.sync import inbox as inboxes
+from whisperkit.sync.connection import challenge_message, register_message
+from whisperkit.sync.cursor import Cursor
+from whisperkit.sync.frames import Answer, ByeCode
+
+__all__ = ["Greeter", "Verify", "binding_of", "new_window"]
+
+log = logging.getLogger("whisperkit.service")
+
+Verify = Callable[[bytes, bytes, bytes], None]
+"""Checks a signature: ``(identity key, message, signature)``; raises `InvalidSignatureError`."""
+
+_ANSWERS: Final[dict[type[object], Answer]] = {
+    inboxes.Delta: Answer.DELTA,
+    inboxes.Snapshot: Answer.SNAPSHOT,
+    inboxes.Forked: Answer.FORKED,
+    inboxes.Ahead: Answer.AHEAD,
+}
+
+
+class Greeter:
+    """Takes HELLO and REGISTER.
+
+    Args:
+        core: The gateway.
+        links: Who is connected here.
+        catchup: Compares cursors.
+        people: Accounts.
+        ticks: *delivered* for what a cursor acknowledges.
+        presences: Told of the sign of life.
+        verify: Checks the signature of a challenge; `None`: only devices that the application vouches for connect.
+    """
+
+    def __init__(
+        self,
+        core: Core,
+        links: LinkTable,
+        catchup: CatchUp,
+        people: People,
+        ticks: Ticks,
+        presences: Presences,
+        *,
+        verify: Verify | None,
+    ) -> None:
+        self._core = core
+        self._links = links
+        self._catchup = catchup
+        self._people = people
+        self._ticks = ticks
+        self._presences = presences
+        self._verify = verify
+
+    async def hello(self, link: DeviceLink, hello: frames.Hello) -> None:
+        """A device says who it is and where it stands. Register, then drain (model m10)."""
+        device = hello.device
+        account = await self._people.account(device.user, is_fresh=True)
+        listed = account.device(device.number)
+        if listed is None:
+            raise UnauthorisedError("the device is not linked")
+        if link.trusted is None:
+            message = challenge_message(link.nonce, device, hello.connection_no)
+            self._check_proof(listed.identity_key, message, hello.proof or b"")
+        elif link.trusted != device:
+            raise UnauthorisedError("the device is not the one that logged in")
+        await self._people.complete(device, listed)
+        link.identify(device)
+        link.connection_no = hello.connection_no
+        link.token = self._core.runtime.random(16)
+        if not await self._take_place(link):
+            return
+        standing = await self._catchup.compare(device, hello.cursor)
+        inbox = standing.inbox
+        answer = _ANSWERS[type(standing.answer)]
+        self._core.hook.synced(answer.name.lower())
+        if not link.is_open:
+            return
+        link.send(frames.Welcome(answer, inbox.head_cursor, inbox.floor_cursor))
+        start = inbox.floor_cursor
+        if answer is Answer.DELTA and hello.cursor is not None:
+            start = hello.cursor
+            await self._acknowledge_from_store(device, start)
+        else:
+            start = await self._send_snapshot(link)
+        if not link.is_open:
+            return
+        link.begin(new_window(self._core, start), inbox.seq)
+        self._core.hook.linked(len(self._links))
+        self._presences.beat(device)
+        link.read_on()
+
+    def _check_proof(self, identity_key: bytes, message: bytes, proof: bytes) -> None:
+        if self._verify is None:
+            raise UnauthorisedError("this server takes only devices that its application has logged in")
+        try:
+            self._verify(identity_key, message, proof)
+        except InvalidSignatureError as error:
+            raise UnauthorisedError("the challenge is not signed by the device's key") from error
+
+    async def _take_place(self, link: DeviceLink) -> bool:
+        """Make the link the one of its device, here and in the directory; the higher `connection_no` wins."""
+        other = self._links.get(link.device)
+        if isinstance(other, DeviceLink) and other is not link:
+            if other.connection_no > link.connection_no:
+                link.bye(ByeCode.SUPERSEDED)
+                return False
+            other.bye(ByeCode.SUPERSEDED)
+        self._links.add(link)
+        try:
+            (bound,) = await self._core.stores.directory.bind([binding_of(self._core, link)])
+        except Exception:
+            # The directory only saves time: without it other gateways' hints are lost, and beats carry the head.
+            log.warning("not bound", exc_info=True)
+            return link.is_open
+        if isinstance(bound, Newer):
+            link.bye(ByeCode.SUPERSEDED)
+            self._links.remove(link)
+        return link.is_open
+
+    async def _acknowledge_from_store(self, device: DeviceId, cursor: Cursor) -> None:
+        """HELLO's cursor is an ACK: raise *delivered* for what lies between the saved mark and it, then save it."""
+        name = inboxes.partition(device)
+        mark = inboxes.acked_mark(cursor.epoch)
+        inbox = await self._catchup.inbox(device)
+        stored = (await self._core.stores.marks.marks([name])).get(name, {})
+        after = max(stored.get(mark, 0), inbox.floor)
+        while after < cursor.seq:
+            page = await self._catchup.page(device, after, limit=min(256, cursor.seq - after))
+            if not page.deliveries:
+                break
+            self._ticks.delivered(device.user, page.deliveries)
+            after = page.deliveries[-1].seq
+        if after > stored.get(mark, 0):
+            await self._ticks.board.flush()
+            self._ticks.board.raise_mark(name, mark, cursor.seq)
+
+    async def _send_snapshot(self, link: DeviceLink) -> Cursor:
+        floor, parts = await self._catchup.snapshot(link.device)
+        number = 0
+        before: tuple[frames.SnapshotItem, ...] | None = None
+        async for part in parts:
+            if before is not None:
+                link.send(frames.Snapshot(floor, number, False, before))
+                number += 1
+            before = part
+        link.send(frames.Snapshot(floor, number, True, before or ()))
+        return floor
+
+    async def register(self, link: DeviceLink, register: frames.Register) -> None:
+        """A new user, with its first device."""
+        if link.trusted is not None:
+            raise UnauthorisedError("accounts are the application's here")
+        message = register_message(
+            link.nonce,
+            register.device,
+            identity_key=register.identity_key,
+            registration_id=register.registration_id,
+            name=register.name,
+        )
+        self._check_proof(register.identity_key, message, register.proof)
+        answer = await self._people.register(
+            register.device, identity_key=register.identity_key, registration_id=register.registration_id
+        )
+        if isinstance(answer, AccountTaken):
+            raise UnauthorisedError("the name is taken")
+        link.send(frames.Registered())
+
+
+def binding_of(core: Core, link: DeviceLink) -> Binding:
+    """What the directory is told of a link."""
+    return Binding(link.device, link.connection_no, core.owner, Token(link.token))
+
+
+def new_window(core: Core, start: Cursor) -> DeliveryWindow:
+    """A window for a device that stands at a cursor."""
+    return DeliveryWindow(start, max_entries=core.config.max_unacked_entries, max_bytes=core.config.max_unacked_bytes)

@@ -1,0 +1,142 @@
+"""Reading for links: entries as the window allows, rows of a conversation on request, heads for beats."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Sequence
+from functools import partial
+from typing import Final
+
+from whisperkit.ids import ConversationId, ConversationSeq, DeviceId
+from whisperkit.service.catchup import CatchUp
+from whisperkit.service.core import Core
+from whisperkit.service.hello import new_window
+from whisperkit.service.link import DeviceLink
+from whisperkit.service.members import Membership
+from whisperkit.sync import conversation as conversations
+from whisperkit.sync import frames
+from whisperkit.sync import inbox as inboxes
+from whisperkit.sync.cursor import Cursor
+from whisperkit.sync.frames import ByeCode, EntryKind
+from whisperkit.sync.roster import is_in_audience
+from whisperkit.sync.rows import PostRow, post_span
+
+__all__ = ["Reader"]
+
+log = logging.getLogger("whisperkit.service")
+
+# Pulled conversations that one link may follow.
+MAX_FOLLOWED: Final = 1_024
+
+
+class Reader:
+    """Reads from the store for links.
+
+    Args:
+        core: The gateway.
+        catchup: Reads pages.
+        membership: Who may read a conversation.
+    """
+
+    def __init__(self, core: Core, catchup: CatchUp, membership: Membership) -> None:
+        self._core = core
+        self._catchup = catchup
+        self._membership = membership
+        self._followers: dict[ConversationId, set[DeviceLink]] = {}
+
+    def read_on(self, link: DeviceLink) -> None:
+        """Read entries for a link until its window is full or all is sent."""
+        self._core.runtime.spawn(partial(self._read_on, link), name="read on")
+
+    async def _read_on(self, link: DeviceLink) -> None:
+        window = link.window
+        assert window is not None  # only known links read
+        try:
+            while link.is_open and window is link.window and window.room > 0 and link.head_seq > window.sent_seq:
+                page = await self._catchup.page(link.device, window.sent_seq, limit=min(256, window.room))
+                if page.is_hole:
+                    link.bye(ByeCode.RESYNC)
+                if not page.deliveries:
+                    break
+                for delivery in page.deliveries:
+                    if not window.take(delivery):
+                        break
+                    link.send(delivery.frame)
+        except Exception:
+            log.warning("catch-up failed", exc_info=True)
+            link.bye(ByeCode.TRY_LATER, retry_after_s=1)
+        # No await between the last look at `head_seq` and here, so nothing that came meanwhile is missed.
+        link.is_reading = False
+        if window is not link.window:
+            link.read_on()
+
+    async def pull(self, link: DeviceLink, cursor: Cursor) -> None:
+        """The device lacks something that should have come: send again from its cursor."""
+        standing = await self._catchup.compare(link.device, cursor)
+        if not isinstance(standing.answer, inboxes.Delta):
+            link.bye(ByeCode.RESYNC)
+            return
+        link.begin(new_window(self._core, cursor), standing.inbox.seq)
+        link.read_on()
+
+    async def range(self, link: DeviceLink, wanted: frames.Range) -> None:
+        """Rows of a conversation, for a member: those of its audience only."""
+        head, stays = await self._membership.of(wanted.conv, link.device.user)
+        limit = min(wanted.limit, frames.MAX_ROWS)
+        rows = await self._catchup.posts(wanted.conv, [post_span(wanted.after, wanted.upto)], limit=limit)
+        upto = rows[-1].seq if len(rows) == limit else ConversationSeq(min(wanted.upto, head))
+        visible = [_stored(row, link.device) for row in rows if is_in_audience(stays, row.seq)]
+        link.send(frames.Rows(wanted.conv, wanted.after, max(upto, wanted.after), tuple(visible), head))
+
+    # ---- heads, and followers of conversations that are pulled ----
+
+    async def say_head(self, link: DeviceLink) -> None:
+        """Answer a beat with how far the inbox goes, from the store: a lost hint costs one beat (S27)."""
+        try:
+            inbox = await self._catchup.inbox(link.device)
+            heads = await self._heads(link.follows)
+        except Exception:
+            log.warning("no head for a beat", exc_info=True)
+            return
+        link.send(frames.Head(inbox.head_cursor, heads))
+        link.hear(inbox.seq)
+
+    async def _heads(self, convs: Collection[ConversationId]) -> dict[ConversationId, ConversationSeq]:
+        names = {conversations.partition(conv): conv for conv in convs}
+        if not names:
+            return {}
+        found = await self._core.stores.partitions.heads(names)
+        return {names[name]: conversations.decode(head.state).seq for name, head in found.items()}
+
+    async def follow(self, link: DeviceLink, convs: Sequence[ConversationId]) -> None:
+        mine = [conv for conv in convs[:MAX_FOLLOWED] if await self._membership.is_member(conv, link.device.user)]
+        self.unfollow(link)
+        if not link.is_open:
+            return
+        link.follows = frozenset(mine)
+        for conv in mine:
+            self._followers.setdefault(conv, set()).add(link)
+        await self.say_head(link)
+
+    def unfollow(self, link: DeviceLink) -> None:
+        for conv in link.follows:
+            followers = self._followers.get(conv)
+            if followers is not None:
+                followers.discard(link)
+                if not followers:
+                    del self._followers[conv]
+        link.follows = frozenset()
+
+    def pulled(self, conv: ConversationId, seq: ConversationSeq) -> None:
+        """A pulled conversation has a new head: those who follow it here hear of it at once, others with a beat."""
+        for link in self._followers.get(conv, ()):
+            if link.window is not None:
+                link.send(frames.Head(link.window.acked, {conv: seq}))
+
+
+def _stored(row: PostRow, device: DeviceId) -> frames.StoredRow:
+    """A row as RANGE shows it to one device."""
+    own = None if row.own is None else row.own.get(device)
+    is_hidden = own is None and row.body is None and row.kind is EntryKind.MESSAGE
+    kind = EntryKind.PLACEHOLDER if is_hidden else row.kind
+    return frames.StoredRow(row.message_id, kind, row.seq, row.sender, row.at_ms, own, row.body)
