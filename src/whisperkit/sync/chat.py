@@ -142,6 +142,10 @@ class Chat(NamedTuple):
         unseen = progress.head - max(progress.pulled_upto, progress.read_upto) if self.is_pulled else 0
         return min(len(progress.unread) + max(unseen, 0), MAX_UNREAD)
 
+    def knows(self, seq: ConversationSeq) -> bool:
+        """Whether roster and strategy as of a row are worked in."""
+        return self.membership is not None and seq <= self.membership.as_of
+
     def with_row(self, row: StoredRow, *, device: DeviceId, is_new: bool) -> Chat:
         """Work in a row that came in order. What it says about members is worked in even if it is a repeat."""
         chat = self

@@ -470,7 +470,7 @@ class Follow(NamedTuple):
 
 
 class Range(NamedTuple):
-    """C: read the rows of a conversation above `after`, up to and including `upto`."""
+    """C: read the rows of a conversation that were not pushed, above `after`, up to and including `upto`."""
 
     conv: ConversationId
     after: ConversationSeq
@@ -479,7 +479,10 @@ class Range(NamedTuple):
 
 
 class Rows(NamedTuple):
-    """S: the answer to RANGE: all rows for this user above `after`, up to and including `upto`.
+    """S: the answer to RANGE: the rows for this user that were not pushed, and the MODE rows between them.
+
+    A pushed row has its place in the inbox, and some have copies that are nowhere else: here it would come out of turn,
+    and its entry would then be dropped as a repeat.
 
     Attributes:
         conv: Which conversation.

@@ -303,7 +303,7 @@ def rows_for(mirror: Mirror, batch: Sequence[Frame]) -> tuple[Span, ...]:
 
 def _named(mirror: Mirror, batch: Sequence[Frame]) -> Iterator[tuple[ConversationId, tuple[bytes, ...]]]:
     """Conversations whose rows a batch may touch, with the keys of messages in it that may be repeats."""
-    for conv in mirror.fetching:
+    for conv in (*mirror.fetching, *mirror.opened):
         yield conv, ()
     for frame in (*mirror.held, *batch):
         match frame:
@@ -535,8 +535,8 @@ class _Turn:
     def _apply_rows(self, answer: frames.Rows, target: ConversationSeq) -> ConversationSeq:
         """Apply rows as far as they are pulled ones, and say how far that is.
 
-        A MODE row is always pushed: at the first one the pulled rows of a conversation on screen end, and those behind
-        it come to the inbox. Before a held entry there are pulled rows only.
+        A MODE row is pushed: one that the inbox has not brought yet ends what may be applied, because rows behind it
+        are in the inbox, or belong behind such rows. One that is known is none of the pulled rows.
         """
         held = self.mirror.held
         is_held = bool(held) and held[0].conv == answer.conv
@@ -544,9 +544,10 @@ class _Turn:
         for row in answer.rows:
             if row.conv_seq > upto:
                 break
-            if row.kind is EntryKind.MODE and not is_held:
+            if row.kind is not EntryKind.MODE:
+                self._apply(answer.conv, row)
+            elif not is_held and not self.chat(answer.conv).knows(row.conv_seq):
                 return ConversationSeq(row.conv_seq - 1)
-            self._apply(answer.conv, row)
         return upto
 
     def _release(self) -> None:
@@ -557,9 +558,12 @@ class _Turn:
             self._entry(entry)
 
     def fetch_head(self, conv: ConversationId) -> None:
-        """Fetch what is known to be there and is not here."""
+        """Fetch what is known to be there and is not here, once the inbox has brought what belongs before it.
+
+        After a snapshot the membership is ahead of the inbox: pushed rows below it may still be on their way.
+        """
         chat = self.chat(conv)
-        if chat.is_pulled and self.mirror.phase in (Phase.LIVE, Phase.CATCHING_UP):
+        if chat.is_pulled and self.mirror.phase is Phase.LIVE:
             self._fetch(conv, chat.progress.head)
 
     def _fetch(self, conv: ConversationId, upto: ConversationSeq) -> None:
@@ -597,6 +601,8 @@ class _Turn:
         is_there = mirror.cursor is not None and mirror.head is not None and mirror.cursor.seq >= mirror.head.seq
         if mirror.phase is Phase.CATCHING_UP and is_there:
             self.mirror = mirror._replace(phase=Phase.LIVE)
+            for conv in mirror.opened:
+                self.fetch_head(conv)
 
     def _watch_the_clock(self) -> None:
         """Begin, begin again or stop to count the seconds without progress."""
