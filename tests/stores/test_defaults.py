@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from random import Random
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import pytest
 
+from whisperkit.anyio_runtime import AnyioRuntime
 from whisperkit.errors import CorruptStateError, OutcomeUnknownError
 from whisperkit.ids import ConversationId, ConversationSeq
 from whisperkit.partitions import EVERYTHING, Change, Partition, Row
-from whisperkit.runtime import Mailbox, Task
 from whisperkit.stores import (
     Job,
     Mark,
@@ -39,10 +39,11 @@ T = TypeVar("T")
 CHAT = ConversationId("chat")
 
 
-class Clock:
-    """A runtime as far as marks and jobs need one: its clock, and random bytes that never repeat."""
+class Clock(AnyioRuntime):
+    """A runtime whose time passes only by sleeping, and whose random bytes are the same in every run."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.ms = 1_000_000
         self._random = Random(1)
 
@@ -55,20 +56,8 @@ class Clock:
     async def sleep(self, seconds: float) -> None:
         self.ms += int(seconds * 1_000)
 
-    def spawn(self, run: Callable[[], Coroutine[object, object, None]], *, name: str) -> Task:
-        raise NotImplementedError
-
-    def drop(self, task: Task) -> None:
-        raise NotImplementedError
-
-    def mailbox(self) -> Mailbox[Any]:  # of what, says who asks
-        raise NotImplementedError
-
     def random(self, size: int) -> bytes:
         return self._random.randbytes(size)
-
-    async def gather(self, calls: list[Callable[[], Awaitable[None]]], *, limit: int) -> None:
-        raise NotImplementedError
 
 
 def faulty(seed: int) -> PartitionStore:

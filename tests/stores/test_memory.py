@@ -100,6 +100,37 @@ class TestMemoryBlobs(BlobBytesConformance):
     make_store = staticmethod(open_blobs)
 
 
+class _Kept:
+    """What a maker made is kept and given again, as a server that restarts on the same disk would."""
+
+    survives_restart = True
+
+    @pytest.fixture(autouse=True)
+    def _keep(self) -> None:
+        self.clock = Clock()
+        self.marks = MemoryMarks()
+        self.jobs = MemoryJobs(now=self.clock.now)
+        self.blobs = MemoryBlobs()
+
+
+class TestKeptMarks(_Kept, MarkStoreConformance):
+    @asynccontextmanager
+    async def make_store(self) -> AsyncGenerator[MarkStore]:
+        yield self.marks
+
+
+class TestKeptJobs(_Kept, JobLogConformance):
+    @asynccontextmanager
+    async def make_store(self) -> AsyncGenerator[JobsInTime]:
+        yield JobsInTime(self.jobs, self.clock.wait, CLAIM_S)
+
+
+class TestKeptBlobs(_Kept, BlobBytesConformance):
+    @asynccontextmanager
+    async def make_store(self) -> AsyncGenerator[BlobBytes]:
+        yield self.blobs
+
+
 def test_a_conflict_tells_the_present_heads() -> None:
     name = Partition("p")
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
-from typing import Any
+from collections.abc import Collection, Mapping, Sequence
 
 import pytest
 
+from whisperkit.anyio_runtime import AnyioRuntime
 from whisperkit.errors import (
     ConflictError,
     CorruptStateError,
@@ -28,7 +28,6 @@ from whisperkit.partitions import (
     Step,
     prefix,
 )
-from whisperkit.runtime import Mailbox, Task
 from whisperkit.stores import (
     Load,
     Loaded,
@@ -48,35 +47,18 @@ pytestmark = pytest.mark.anyio
 ONE, OTHER = Partition("p/1"), Partition("p/2")
 
 
-class WaitingRuntime:
-    """Counts how long it was waited with it; the rest of a runtime is not used here."""
+class WaitingRuntime(AnyioRuntime):
+    """Writes down how long it was waited, and draws the largest numbers."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.slept_s: list[float] = []
-
-    def now(self) -> float:
-        raise NotImplementedError
-
-    def wall_ms(self) -> int:
-        raise NotImplementedError
 
     async def sleep(self, seconds: float) -> None:
         self.slept_s.append(seconds)
 
-    def spawn(self, run: Callable[[], Coroutine[object, object, None]], *, name: str) -> Task:
-        raise NotImplementedError
-
-    def drop(self, task: Task) -> None:
-        raise NotImplementedError
-
-    def mailbox(self) -> Mailbox[Any]:  # of what, says who asks
-        raise NotImplementedError
-
     def random(self, size: int) -> bytes:
         return b"\xff" * size
-
-    async def gather(self, calls: list[Callable[[], Awaitable[None]]], *, limit: int) -> None:
-        raise NotImplementedError
 
 
 class Meddled(MemoryPartitions):

@@ -51,8 +51,9 @@ class PartitionStore(Protocol):
     1. A commit is all or nothing: heads, rows put and rows deleted, of all its changes.
     2. A commit applies only if every change is at its `expected` version, and raises those versions by one.
     3. A read sees every commit that returned before the read began.
-    4. Versions never go back within a generation of the store.
+    4. Versions never go back within a generation of the store; a partition that holds nothing keeps its own.
     5. Any call may raise; a commit that raised anything but `ConflictError` did all of it or nothing.
+    6. A `drop` touches rows that were there at its commit, now or later; rows put by later commits stay.
 
     Attributes:
         spans_partitions: Whether one commit may carry changes to several partitions. If false, the
@@ -67,7 +68,10 @@ class PartitionStore(Protocol):
         ...
 
     async def rows(self, partition: Partition, spans: Sequence[Span], *, limit: int) -> Sequence[Row]:
-        """Read rows: span after span, each in key order (from the end if reversed), `limit` rows in all."""
+        """Read rows: span after span, each in key order (from the end if reversed), `limit` rows in all.
+
+        A partition that was never written has none. Rows may be newer than a head that was read before them.
+        """
         ...
 
     async def commit(self, changes: Sequence[Change]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Final
 
 import anyio
@@ -15,6 +15,7 @@ from whisperkit.stores import (
     Binding,
     Bound,
     Claim,
+    Job,
     Kept,
     Lookup,
     Mark,
@@ -93,6 +94,21 @@ class TakesAll(MemoryJobs):
 
     async def take(self, limit: int) -> Claim:
         return await super().take(1_000)
+
+
+class TakesTheNewestFirst(MemoryJobs):
+    """Keeps every number that was put, and hands out the newest first."""
+
+    def __init__(self, *, now: Callable[[], float]) -> None:
+        super().__init__(now=now)
+        self._stack: list[Job] = []
+
+    async def put(self, conversation: ConversationId, upto: ConversationSeq) -> None:
+        self._stack.append(Job(conversation, upto))
+
+    async def take(self, limit: int) -> Claim:
+        taken = [self._stack.pop() for _ in range(min(limit, len(self._stack)))]
+        return Claim(tuple(taken), b"")
 
 
 class LastArrivalWins(MemoryDirectory):
@@ -190,6 +206,7 @@ BROKEN_JOBS: Final[tuple[type[MemoryJobs], ...]] = (
     ForgetsAllOfAConversation,
     NeverDone,
     TakesAll,
+    TakesTheNewestFirst,
 )
 BROKEN_DIRECTORIES: Final[tuple[type[MemoryDirectory], ...]] = (
     LastArrivalWins,
