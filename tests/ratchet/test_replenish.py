@@ -80,8 +80,8 @@ def test_a_replaced_prekey_still_opens_late_first_messages_until_its_time_is_ove
 
 
 @pytest.mark.parametrize("count", [-1, MAX_ONE_TIME_PREKEYS + 1])
-def test_a_call_makes_no_more_than_fits_into_a_frame(bob: Party, count: int) -> None:
-    with pytest.raises(UsageError, match="0 to 500"):
+def test_a_call_makes_no_more_than_a_server_takes_at_once(bob: Party, count: int) -> None:
+    with pytest.raises(UsageError, match="0 to 100"):
         bob.publish(one_time=count)
 
 

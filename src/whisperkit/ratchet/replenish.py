@@ -53,8 +53,8 @@ PREKEY_RENEW_MS: Final = 7 * _DAY_MS
 # taken; later first messages find their prekey gone.
 PREKEY_KEEP_MS: Final = 45 * _DAY_MS
 
-# How many of each one-time kind one call makes: the upload has to fit into a frame of 1 MiB.
-MAX_ONE_TIME_PREKEYS: Final = 500
+# How many of each one-time kind one call makes: as many as the server takes at once.
+MAX_ONE_TIME_PREKEYS: Final = 100
 
 PREKEY_SPANS: Final[tuple[Span, ...]] = (prefix(SIGNED_PREFIX), prefix(KYBER_PREFIX), prefix(USED_PREFIX))
 """The rows that `replenish` reads, beside the identity."""
