@@ -206,6 +206,8 @@ class Gateway:
             self._refuse(link, send, RefusalReason.TRY_LATER, number=1_000)
             return
         link.unanswered_sends += 1
+        # Before the post: ticks may come before its SENT does.
+        self.ticks.wrote(send.conv, link.device.user)
         if self.core.stores.rosters is None:
             self.poster.post(operation, partial(self._sent, link, operation))
         else:
@@ -229,7 +231,6 @@ class Gateway:
             return
         match result.answer:
             case Posted(seq) | Repeat(seq):
-                self.ticks.wrote(send.conv, link.device.user)
                 seconds = self.core.runtime.now() - operation.came_at
                 self.core.hook.accepted(result.conversation.strategy, seconds)
                 self._say_sent(link, send, seq)

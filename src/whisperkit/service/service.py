@@ -295,9 +295,9 @@ class MessageService:
         await gateway.membership.sync_roster(conversation)
         operation = PostMessage(gateway.core, sender, send, outbox_seq=outbox_seq, came_at=gateway.core.runtime.now())
         operation.draft().check()
+        gateway.ticks.wrote(conversation, sender.user)
         result = await gateway.poster.run(operation)
         seq = _posted_seq(sender, conversation, send, result)
-        gateway.ticks.wrote(conversation, sender.user)
         return SentMessage(conversation, seq, message_id)
 
     def _derived_id(self, sender: DeviceId, conversation: ConversationId, epoch: int, number: int | None) -> MessageId:
