@@ -1,11 +1,9 @@
 """A conversation: it gives each post one number, once, and says how its copies reach the members.
 
 One rule decides about a post, in one step and in one order (`post`): is it a repeat, does its gateway still
-count, is its number the next one, does its sender know the members, is its sender one of them. What it refuses
-takes no number; what was given up takes its number with a VOID. The rule needs nothing from outside but the
+count, is its number the next one, is its sender a member, does it know who the others are. What it refuses takes
+no number; what was given up takes its number with a VOID. The rule needs nothing from outside but the
 partition's head, and a row where the answer is not in the head: the sender's window, members' stays.
-
-Answers are plain values, not errors, because one turn of a gateway serves many peers.
 """
 
 from __future__ import annotations
@@ -18,10 +16,26 @@ from whisperkit.ids import ConversationId, ConversationSeq, DeviceId, GatewayId,
 from whisperkit.packing import pack, reading, unpack
 from whisperkit.partitions import MAX_STATE_BYTES, Partition, Row, Span, Step
 from whisperkit.strategy import Strategy
+from whisperkit.sync.answers import (
+    Fenced,
+    ModeAnswer,
+    NotMember,
+    PostAnswer,
+    Posted,
+    Raised,
+    Refusal,
+    Repeat,
+    RosterAnswer,
+    RosterMoved,
+    Switched,
+    Unchanged,
+    Unfinished,
+    Voided,
+)
 from whisperkit.sync.frames import EntryKind, RosterChange
 from whisperkit.sync.roster import Intervals, apply_change, check_change
 from whisperkit.sync.rows import PostRow, as_row, check_bodies, post_span
-from whisperkit.sync.window import SendFirst, StaleOutbox, Window, checked_window, encode_window, window_key
+from whisperkit.sync.window import Window, checked_window, encode_window, window_key
 
 __all__ = [
     "MAX_FENCES",
@@ -173,70 +187,6 @@ class Draft(NamedTuple):
         if self.change is not None:
             check_change(self.change)
         check_bodies(self.shared, self.own)
-
-
-# ---- answers --------------------------------------------------------------------------------------------------------
-
-
-class Posted(NamedTuple):
-    """It has its number now."""
-
-    seq: ConversationSeq
-    row: PostRow
-
-
-class Repeat(NamedTuple):
-    """It has its number already; a VOID came too late."""
-
-    seq: ConversationSeq
-
-
-class Voided(NamedTuple):
-    """It was given up: its number is taken, and it will never be posted."""
-
-
-class Fenced(NamedTuple):
-    """The gateway was taken for dead: it goes on under an incarnation above this one, and repeats."""
-
-    above: int
-
-
-class RosterMoved(NamedTuple):
-    """The members changed: catch up to this version, encrypt afresh, send under the same number and id."""
-
-    roster_seq: ConversationSeq
-
-
-class NotMember(NamedTuple):
-    """The sender's user is not a member, or there is no such conversation: give up with a VOID."""
-
-
-class Unchanged(NamedTuple):
-    """There was nothing to do."""
-
-
-class Switched(NamedTuple):
-    """The next row goes by this strategy; no row had to say so."""
-
-    strategy: Strategy
-
-
-class Unfinished(NamedTuple):
-    """A strategy for fewer members begins only when all rows are finished: finish, then ask again."""
-
-    fanned_out: ConversationSeq
-
-
-class Raised(NamedTuple):
-    """All rows up to here are finished."""
-
-    fanned_out: ConversationSeq
-
-
-Refusal: TypeAlias = Fenced | StaleOutbox | SendFirst | RosterMoved | NotMember
-PostAnswer: TypeAlias = Posted | Repeat | Voided | Refusal
-RosterAnswer: TypeAlias = Posted | Unchanged | Fenced
-ModeAnswer: TypeAlias = Posted | Switched | Unchanged | Unfinished | Fenced
 
 
 # ---- posting --------------------------------------------------------------------------------------------------------

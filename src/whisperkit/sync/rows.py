@@ -16,7 +16,7 @@ from whisperkit.strategy import Strategy
 from whisperkit.sync.codec import decode_change, encode_change
 from whisperkit.sync.frames import EntryKind, RosterChange
 
-__all__ = ["MAX_POST_BYTES", "PostRow", "decode_row", "encode_row", "post_key", "post_span"]
+__all__ = ["MAX_POST_BYTES", "PostRow", "as_row", "check_bodies", "decode_row", "encode_row", "post_key", "post_span"]
 
 # What a post carries, with 64 bytes for each device it names: so much fits into a row and into a frame, beside the
 # names and numbers, which take less than a kibibyte.

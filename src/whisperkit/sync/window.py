@@ -12,7 +12,16 @@ from typing import Final, NamedTuple
 from whisperkit.ids import ConversationSeq, DeviceId, MessageId
 from whisperkit.packing import pack, reading, unpack
 
-__all__ = ["MAX_RECENT", "SendFirst", "StaleOutbox", "Window", "decode_window", "encode_window", "window_key"]
+__all__ = [
+    "MAX_RECENT",
+    "SendFirst",
+    "StaleOutbox",
+    "Window",
+    "checked_window",
+    "decode_window",
+    "encode_window",
+    "window_key",
+]
 
 # Twice the 16 that a device may have unanswered: a repeat of any of them is told from a new message, whatever
 # was answered in between.
