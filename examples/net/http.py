@@ -201,12 +201,12 @@ class HttpConnection(asyncio.Protocol):
         self._unread_bytes = 0
         self._has_head = False
         self._has_eof = False
-        # How far the peer has come, and since when we wait for it to begin a request, to move bytes, or to go.
+        # How far the peer has come, and since when we wait for it to begin a request or to move bytes.
         self._received_bytes = 0
         self._written_bytes = 0
         self._moved_before = 0
         self._waiting_since = opened_at
-        self._waits_for_peer = True
+        self._waits_for_peer = False
         self._lingering_since: float | None = None
 
     # ---- the server's side ----

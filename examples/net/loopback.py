@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
+from typing import cast
 
 from examples.net.http import Route
 from examples.net.websocket_server import Channel, EdgeLimits, WebSocketServer
 
-__all__ = ["Edge", "Recorder", "serving"]
+__all__ = ["Edge", "Recorder", "serving", "transport_of"]
 
 
 class Recorder:
@@ -70,6 +71,8 @@ class Edge:
     def __init__(self, routes: Sequence[Route] = (), limits: EdgeLimits | None = None) -> None:
         self.server = WebSocketServer(self._open, routes=routes, limits=limits)
         self.receivers: list[Recorder] = []
+        self._first: asyncio.Future[Recorder] = asyncio.get_running_loop().create_future()
+        self._dialled: list[asyncio.StreamWriter] = []
         self.host = ""
         self.port = 0
 
@@ -84,16 +87,25 @@ class Edge:
         return f"ws://{self.host}:{self.port}/ws"
 
     async def dial(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        """Connect without any protocol."""
-        return await asyncio.open_connection(self.host, self.port)
+        """Connect without any protocol; what is not closed is cut when the server ends."""
+        reader, writer = await asyncio.open_connection(self.host, self.port)
+        self._dialled.append(writer)
+        return reader, writer
+
+    def hang_up(self) -> None:
+        """Cut what was dialled."""
+        for writer in self._dialled:
+            writer.transport.abort()
+
+    async def first(self) -> Recorder:
+        """The receiver of the first connection, once it is there."""
+        return await self._first
 
     async def ask(self, request: bytes) -> bytes:
         """Send bytes on a connection of their own, and read it to its end."""
         reader, writer = await self.dial()
         writer.write(request)
-        answer = await reader.read()
-        writer.close()
-        return answer
+        return await reader.read()
 
     def later(self, seconds: float) -> None:
         """Let the server believe that so much time has passed."""
@@ -102,7 +114,14 @@ class Edge:
     def _open(self, channel: Channel, path: str) -> Recorder:
         receiver = Recorder(channel, path)
         self.receivers.append(receiver)
+        if not self._first.done():
+            self._first.set_result(receiver)
         return receiver
+
+
+def transport_of(writer: asyncio.StreamWriter) -> asyncio.Transport:
+    """The transport with both of its directions, of which a stream's types know one."""
+    return cast("asyncio.Transport", writer.transport)
 
 
 @asynccontextmanager
@@ -113,4 +132,5 @@ async def serving(routes: Sequence[Route] = (), limits: EdgeLimits | None = None
     try:
         yield edge
     finally:
+        edge.hang_up()
         await edge.server.drain(within_s=1)

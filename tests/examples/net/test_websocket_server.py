@@ -11,7 +11,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.frames import Frame, Opcode
 
-from examples.net.loopback import Edge, Recorder, serving
+from examples.net.loopback import Edge, Recorder, serving, transport_of
 from examples.net.websocket_server import Channel, EdgeLimits, WebSocketServer
 
 pytestmark = pytest.mark.anyio
@@ -32,18 +32,18 @@ def client(edge: Edge) -> connect:
     return connect(edge.ws_url, proxy=None, compression=None, max_size=None)
 
 
-async def first(edge: Edge) -> Recorder:
-    while not edge.receivers:
-        await asyncio.sleep(0)
-    return edge.receivers[0]
-
-
 async def end_of(ws: ClientConnection) -> tuple[int, str]:
-    with pytest.raises(ConnectionClosed) as caught:
-        while True:
-            await ws.recv()
-    close = caught.value.rcvd
-    return (close.code, close.reason) if close is not None else (1006, "")
+    try:
+        async for _ in ws:
+            pass
+    except ConnectionClosed:
+        pass
+    return ws.close_code or 0, ws.close_reason or ""
+
+
+class Broken(list[bytes | str]):
+    def append(self, data: bytes | str, /) -> None:
+        raise ValueError(data)
 
 
 def frame(opcode: Opcode, data: bytes, *, fin: bool = True) -> bytes:
@@ -64,7 +64,7 @@ async def test_messages_go_both_ways_in_order_and_keep_their_kind() -> None:
     async with serving() as edge, client(edge) as ws:
         await ws.send(b"\x00binary")
         await ws.send("t\u00e9xt")
-        receiver = await first(edge)
+        receiver = await edge.first()
         await receiver.until(lambda: len(receiver.messages) == 2)
         receiver.channel.send(b"\x01answer")
         receiver.channel.send("\u00e4nswer")
@@ -75,7 +75,7 @@ async def test_messages_go_both_ways_in_order_and_keep_their_kind() -> None:
 
 async def test_the_application_is_told_the_path_with_its_query() -> None:
     async with serving() as edge, connect(edge.ws_url + "?form=json", proxy=None):
-        assert (await first(edge)).path == "/ws?form=json"
+        assert (await edge.first()).path == "/ws?form=json"
 
 
 async def test_fragments_are_one_message_with_a_ping_between_them() -> None:
@@ -84,12 +84,11 @@ async def test_fragments_are_one_message_with_a_ping_between_them() -> None:
         writer.write(frame(Opcode.TEXT, "\u00e9".encode()[:1], fin=False) + frame(Opcode.PING, b"p"))
         writer.write(frame(Opcode.CONT, b"", fin=False) + frame(Opcode.CONT, "\u00e9".encode()[1:]))
         pong = await reader.readexactly(3)
-        receiver = await first(edge)
+        receiver = await edge.first()
         await receiver.until(lambda: bool(receiver.messages))
 
         assert receiver.messages == ["\u00e9"]
         assert pong == Frame(Opcode.PONG, b"p").serialize(mask=False)
-        writer.close()
 
 
 async def test_a_handshake_that_comes_byte_by_byte_is_a_handshake() -> None:
@@ -101,13 +100,12 @@ async def test_a_handshake_that_comes_byte_by_byte_is_a_handshake() -> None:
             await asyncio.sleep(0)
 
         assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 101 ")
-        writer.close()
 
 
 async def test_what_is_sent_in_one_turn_is_one_write() -> None:
     async with serving() as edge:
-        reader, writer = await shake_hands(edge)
-        channel = (await first(edge)).channel
+        reader, _writer = await shake_hands(edge)
+        channel = (await edge.first()).channel
         for number in range(5):
             channel.send(bytes([number]))
         before = channel.write_backlog
@@ -117,7 +115,6 @@ async def test_what_is_sent_in_one_turn_is_one_write() -> None:
             Frame(Opcode.BINARY, bytes([number])).serialize(mask=False) for number in range(5)
         )
         assert (before, channel.write_backlog) == (5, 0)
-        writer.close()
 
 
 # ---- ends -----------------------------------------------------------------------------------------------------------
@@ -125,7 +122,7 @@ async def test_what_is_sent_in_one_turn_is_one_write() -> None:
 
 async def test_closing_sends_what_was_sent_before_and_the_reason() -> None:
     async with serving() as edge, client(edge) as ws:
-        receiver = await first(edge)
+        receiver = await edge.first()
         receiver.channel.send(b"last words")
         receiver.channel.close(4001, "SUPERSEDED")
         receiver.channel.send(b"too late")
@@ -139,7 +136,7 @@ async def test_closing_sends_what_was_sent_before_and_the_reason() -> None:
 async def test_nothing_is_received_after_closing() -> None:
     async with serving() as edge:
         reader, writer = await shake_hands(edge)
-        receiver = await first(edge)
+        receiver = await edge.first()
         receiver.channel.close(1000)
         writer.write(frame(Opcode.BINARY, b"late") + frame(Opcode.CLOSE, b"\x03\xe8"))
         await reader.read()
@@ -152,7 +149,7 @@ async def test_nothing_is_received_after_closing() -> None:
 async def test_a_peer_that_closes_is_answered_and_told_of_once() -> None:
     async with serving() as edge:
         async with client(edge) as ws:
-            receiver = await first(edge)
+            receiver = await edge.first()
         await receiver.until(lambda: "closed" in receiver.happened)
 
         assert (ws.close_code, receiver.happened, edge.server.connections) == (1000, ["closed"], 0)
@@ -161,7 +158,7 @@ async def test_a_peer_that_closes_is_answered_and_told_of_once() -> None:
 async def test_a_peer_that_is_cut_off_is_told_of_once() -> None:
     async with serving() as edge:
         _, writer = await shake_hands(edge)
-        receiver = await first(edge)
+        receiver = await edge.first()
         writer.transport.abort()
         await receiver.until(lambda: "closed" in receiver.happened)
         receiver.channel.send(b"to nobody")
@@ -171,12 +168,9 @@ async def test_a_peer_that_is_cut_off_is_told_of_once() -> None:
 
 
 async def test_a_receiver_that_fails_ends_its_own_connection_only(caplog: pytest.LogCaptureFixture) -> None:
-    def fail(data: bytes | str) -> None:
-        raise ValueError(data)
-
     async with serving() as edge, client(edge) as one, client(edge) as other:
-        receiver = await first(edge)
-        receiver.receive = fail
+        receiver = await edge.first()
+        receiver.messages = Broken()
         await one.send(b"x")
         ends = await end_of(one)
         await other.send(b"y")
@@ -210,13 +204,13 @@ async def test_a_message_that_is_too_long_ends_in_1009_which_arrives(fragments: 
 
         code, _ = await end_of(ws)
         assert code == 1009
-        assert (await first(edge)).messages == []
+        assert (await edge.first()).messages == []
 
 
 async def test_a_message_as_long_as_allowed_is_taken() -> None:
     async with serving(limits=EdgeLimits(max_message_bytes=100_000)) as edge, client(edge) as ws:
         await ws.send(b"x" * 100_000)
-        receiver = await first(edge)
+        receiver = await edge.first()
         await receiver.until(lambda: bool(receiver.messages))
 
         assert receiver.messages == [b"x" * 100_000]
@@ -240,11 +234,10 @@ async def test_a_malformed_frame_ends_in_a_code_and_reaches_nobody(data: bytes, 
         reader, writer = await shake_hands(edge)
         writer.write(data)
         answer = await reader.read()
-        writer.close()
 
         assert answer[:1] == b"\x88"
         assert int.from_bytes(answer[2:4], "big") == code
-        assert (await first(edge)).messages == []
+        assert (await edge.first()).messages == []
 
 
 @pytest.mark.parametrize(
@@ -282,7 +275,7 @@ async def test_content_is_never_logged_even_at_debug(caplog: pytest.LogCaptureFi
     async with serving() as edge:
         _, writer = await shake_hands(edge)
         writer.write(frame(Opcode.TEXT, b"geheim"))
-        receiver = await first(edge)
+        receiver = await edge.first()
         await receiver.until(lambda: bool(receiver.messages))
         receiver.channel.send("geheim")
         writer.write(frame(Opcode.TEXT, b"geheim")[:-1] + b"\xff")
@@ -298,15 +291,15 @@ async def test_content_is_never_logged_even_at_debug(caplog: pytest.LogCaptureFi
 async def test_a_peer_that_reads_nothing_pauses_and_goes_on_when_it_reads() -> None:
     async with serving() as edge:
         reader, writer = await shake_hands(edge)
-        receiver = await first(edge)
-        writer.transport.pause_reading()
+        receiver = await edge.first()
+        transport_of(writer).pause_reading()
         sent = 0
         while "paused" not in receiver.happened:
             receiver.channel.send(bytes(FLOOD))
             sent += 1
             await asyncio.sleep(0)
         stuck = receiver.channel.write_backlog
-        writer.transport.resume_reading()
+        transport_of(writer).resume_reading()
         for _ in range(sent):
             await reader.readexactly(len(Frame(Opcode.BINARY, bytes(FLOOD)).serialize(mask=False)))
         await receiver.until(lambda: "drained" in receiver.happened)
@@ -314,20 +307,18 @@ async def test_a_peer_that_reads_nothing_pauses_and_goes_on_when_it_reads() -> N
         assert stuck > 0
         assert receiver.happened == ["paused", "drained"]
         assert receiver.channel.write_backlog == 0
-        writer.close()
 
 
 async def test_a_backlog_that_grows_too_long_cuts_the_connection(caplog: pytest.LogCaptureFixture) -> None:
     async with serving(limits=EdgeLimits(max_backlog_bytes=1 << 20)) as edge:
         _, writer = await shake_hands(edge)
-        receiver = await first(edge)
-        writer.transport.pause_reading()
+        receiver = await edge.first()
+        transport_of(writer).pause_reading()
         while "closed" not in receiver.happened:
             receiver.channel.send(bytes(FLOOD))
             await asyncio.sleep(0)
 
         assert [record.message for record in caplog.records] == ["backlog exceeded"]
-        writer.close()
 
 
 @pytest.mark.parametrize("begun", [b"", b"GE", HANDSHAKE[:-2]], ids=["nothing", "two bytes", "half a head"])
@@ -342,7 +333,6 @@ async def test_a_handshake_that_takes_too_long_is_cut(begun: bytes) -> None:
 
         assert is_there
         assert await ends_without_a_word(reader)
-        writer.close()
 
 
 async def arrived() -> None:
@@ -360,8 +350,8 @@ async def ends_without_a_word(reader: asyncio.StreamReader) -> bool:
 
 async def test_a_quiet_peer_is_pinged_once_and_then_cut() -> None:
     async with serving() as edge:
-        reader, writer = await shake_hands(edge)
-        receiver = await first(edge)
+        reader, _writer = await shake_hands(edge)
+        receiver = await edge.first()
         edge.later(edge.server.limits.ping_after_s + 1)
         ping = await reader.readexactly(2)
         edge.later(edge.server.limits.ping_after_s + 2)
@@ -370,13 +360,12 @@ async def test_a_quiet_peer_is_pinged_once_and_then_cut() -> None:
         assert ping == Frame(Opcode.PING, b"").serialize(mask=False)
         assert await ends_without_a_word(reader)
         await receiver.until(lambda: receiver.happened == ["closed"])
-        writer.close()
 
 
 async def test_a_peer_that_does_not_answer_a_close_is_cut() -> None:
     async with serving() as edge:
-        reader, writer = await shake_hands(edge)
-        receiver = await first(edge)
+        reader, _writer = await shake_hands(edge)
+        receiver = await edge.first()
         receiver.channel.close(1000, "bye")
         await reader.readexactly(7)
         edge.later(0)
@@ -387,13 +376,12 @@ async def test_a_peer_that_does_not_answer_a_close_is_cut() -> None:
         assert is_open
         assert await ends_without_a_word(reader)
         await receiver.until(lambda: receiver.happened == ["closed"])
-        writer.close()
 
 
 async def test_too_many_connections_are_closed_as_they_come(caplog: pytest.LogCaptureFixture) -> None:
     async with serving(limits=EdgeLimits(max_connections=1)) as edge:
         async with client(edge):
-            await first(edge)
+            await edge.first()
             reader, writer = await edge.dial()
             is_cut = await ends_without_a_word(reader)
             writer.close()
@@ -408,10 +396,9 @@ async def test_too_many_connections_are_closed_as_they_come(caplog: pytest.LogCa
 async def test_the_timer_looks_after_connections_by_itself() -> None:
     limits = EdgeLimits(handshake_s=0.01, check_every_s=0.01)
     async with serving(limits=limits) as edge:
-        reader, writer = await edge.dial()
+        reader, _writer = await edge.dial()
 
         assert await ends_without_a_word(reader)
-        writer.close()
 
 
 # ---- drain ----------------------------------------------------------------------------------------------------------
@@ -419,7 +406,7 @@ async def test_the_timer_looks_after_connections_by_itself() -> None:
 
 async def test_draining_lets_links_say_goodbye_and_then_closes_them() -> None:
     async with serving() as edge, client(edge) as ws:
-        receiver = await first(edge)
+        receiver = await edge.first()
 
         async def closing() -> None:
             receiver.channel.send(b"BYE")
@@ -435,7 +422,7 @@ async def test_draining_lets_links_say_goodbye_and_then_closes_them() -> None:
 
 async def test_a_draining_server_takes_nobody_new() -> None:
     async with serving() as edge, client(edge):
-        receiver = await first(edge)
+        receiver = await edge.first()
         refused: list[bool] = []
 
         async def closing() -> None:
@@ -452,8 +439,8 @@ async def test_a_draining_server_takes_nobody_new() -> None:
 @pytest.mark.parametrize("hangs", ["closing", "peer"])
 async def test_draining_ends_in_time_whoever_hangs(hangs: str, caplog: pytest.LogCaptureFixture) -> None:
     async with serving() as edge:
-        _, writer = await shake_hands(edge)
-        receiver = await first(edge)
+        await shake_hands(edge)
+        receiver = await edge.first()
         never = asyncio.get_running_loop().create_future()
 
         async def closing() -> None:
@@ -465,14 +452,12 @@ async def test_draining_ends_in_time_whoever_hangs(hangs: str, caplog: pytest.Lo
         assert drained == (1, 1)
         assert receiver.happened == ["closed"]
         assert "drain took too long" in caplog.text
-        writer.close()
 
 
 async def test_an_undecided_connection_does_not_hold_up_a_drain() -> None:
     async with serving() as edge:
-        reader, writer = await edge.dial()
+        reader, _writer = await edge.dial()
         await arrived()
 
         assert await edge.server.drain() == (0, 0)
         assert await ends_without_a_word(reader)
-        writer.close()
