@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 
 import anyio
+import anyio.lowlevel
 
 from examples.adapters.sqlite import SqliteStore, open_sqlite
 from whisperkit.errors import ConflictError
@@ -32,7 +33,7 @@ async def write(store: SqliteStore, own: Partition) -> None:
             continue
         print(own, number, flush=True)
         # Who won waits a turn; without that the same one of two contenders would win every time.
-        await anyio.sleep(0)
+        await anyio.lowlevel.checkpoint()
 
 
 async def main(path: str) -> None:
