@@ -24,6 +24,7 @@ from whisperkit.sync.chat import Chat, chat_of, chat_spans
 from whisperkit.sync.cursor import Cursor, first_tag, next_tag
 from whisperkit.sync.frames import Answer, EntryKind, Frame, RosterChange, SnapshotItem, StoredRow
 from whisperkit.sync.mirror import LostTail, Mirror, Phase, Synced
+from whisperkit.sync.mirror_turn import Turn
 
 ALICE, BOB = DeviceId.named("alice", 1), DeviceId.named("bob", 1)
 CAROL = UserId.named("carol")
@@ -516,8 +517,8 @@ class Anything:
     __hash__ = None  # type: ignore[assignment]
 
 
-Turn: Any = sync._Turn  # pyright: ignore[reportPrivateUsage]  # the variants below replace single methods of it
-ENTRY, HEAD, SNAPSHOT = Turn._entry, Turn._head, Turn._snapshot
+TURN: Any = Turn  # the variants below replace single methods of it
+ENTRY, HEAD, SNAPSHOT = TURN._entry, TURN._head, TURN._snapshot
 UNIQUE = count()
 
 
@@ -542,25 +543,41 @@ def at_the_head(turn: Any, part: frames.Snapshot) -> None:
         turn.mirror = turn.mirror._replace(cursor=turn.mirror.head)
 
 
-def nothing(*_: Any, **__: Any) -> None:
+def nothing(*_: Any) -> None:
     return None
+
+
+def never(*_: Any) -> bool:
+    return False
+
+
+def fits(*_: Any) -> Anything:
+    return Anything()
+
+
+def unlike_any(*_: Any) -> bytes:
+    return next(UNIQUE).to_bytes(8, "big")
 
 
 VARIANTS: dict[str, tuple[tuple[str, ...], type[Device], dict[str, Any]]] = {
     "3 mirror: ratchet saved, then history and cursor": ((), RatchetFirst, {}),
     "3 mirror: cursor saved, then history": ((), CursorFirst, {}),
     "3 mirror: history saved, then ratchet and cursor": ((), HistoryFirst, {}),
-    "3 cursor: the newest thing seen": ((), Device, {"_Turn._entry": newest_seen}),
-    "3 cursor: no tag, tail lost, number reused": (("lose_tail",), Device, {"next_tag": lambda *_: Anything()}),
-    "3 cursor: snapshot's cursor is the head": (("trim",), Device, {"_Turn._snapshot": at_the_head}),
+    "3 cursor: the newest thing seen": ((), Device, {"mirror_turn.Turn._entry": newest_seen}),
+    "3 cursor: no tag, tail lost, number reused": (("lose_tail",), Device, {"mirror_turn.next_tag": fits}),
+    "3 cursor: snapshot's cursor is the head": (("trim",), Device, {"mirror_turn.Turn._snapshot": at_the_head}),
     "3 cursor: after a fork the device does not drop by message id": (
         ("lose_tail",),
         Device,
-        {"seen_key": lambda *_: next(UNIQUE).to_bytes(8, "big")},
+        {"mirror_turn.seen_key": unlike_any},
     ),
-    "1b mode: pulling members rely on hints": ((), Device, {"_Turn._head": deaf_to_heads}),
-    "1b mode: the entry does not say what to pull first": ((), Device, {"_Turn._must_wait": lambda *_: False}),
-    "10a wake: hint lost, silent heartbeat": ((), Device, {"_Turn._head": nothing, "deadline": nothing}),
+    "1b mode: pulling members rely on hints": ((), Device, {"mirror_turn.Turn._head": deaf_to_heads}),
+    "1b mode: the entry does not say what to pull first": ((), Device, {"mirror_turn.Turn._must_wait": never}),
+    "10a wake: hint lost, silent heartbeat": (
+        (),
+        Device,
+        {"mirror_turn.Turn._head": nothing, "mirror.deadline": nothing},
+    ),
 }
 
 
@@ -568,7 +585,7 @@ VARIANTS: dict[str, tuple[tuple[str, ...], type[Device], dict[str, Any]]] = {
 def test_a_broken_variant_is_caught(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     extra, device, patches = VARIANTS[name]
     for target, patch in patches.items():
-        monkeypatch.setattr(f"whisperkit.sync.mirror.{target}", patch)
+        monkeypatch.setattr(f"whisperkit.sync.{target}", patch)
 
     def runs() -> None:
         for seed in range(200):
