@@ -18,7 +18,7 @@ from collections.abc import Callable
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 from whisperkit.errors import ConflictError, OutcomeUnknownError, StoreError, UsageError, WhisperError
-from whisperkit.partitions import Partition
+from whisperkit.partitions import Head, Partition
 from whisperkit.runtime import Mailbox, Runtime
 from whisperkit.service.working_set import Cold, HeadCache, Operation, WorkingSet
 from whisperkit.stores import PartitionStore
@@ -142,13 +142,21 @@ class Executor(Generic[A]):
         except Exception as error:
             raise StoreError(f"a read failed: {error!r}") from error
 
+    async def _read_heads(self, partitions: list[Partition]) -> dict[Partition, Head]:
+        try:
+            return dict(await self._store.heads(partitions))
+        except WhisperError:
+            raise
+        except Exception as error:
+            raise StoreError(f"a read failed: {error!r}") from error
+
     async def _commit(self, work: WorkingSet) -> bool:
         """Verify what was only read, commit what changed. False: something moved, decide again."""
         began = self._runtime.now()
         changes = work.changes()
         doubtful = work.unverified()
         if doubtful:
-            moved = work.agrees(dict(await self._store.heads(doubtful)))
+            moved = work.agrees(await self._read_heads(doubtful))
             if moved:
                 self.cache.drop(moved)
                 return False

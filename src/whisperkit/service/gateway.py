@@ -15,6 +15,7 @@ from whisperkit.ids import ConversationId, ConversationSeq, DeviceId
 from whisperkit.runtime import Mailbox
 from whisperkit.service.acks import AckSaver
 from whisperkit.service.asides import Asides
+from whisperkit.service.attachments import Attachments
 from whisperkit.service.catchup import CatchUp
 from whisperkit.service.core import Core
 from whisperkit.service.delivery import Deliverer, LinkTable
@@ -66,6 +67,7 @@ class Gateway:
         self.membership = Membership(core, self.catchup, self.poster)
         self.reader = Reader(core, self.catchup, self.membership)
         self.people = People(core, self.catchup)
+        self.attachments = Attachments(core, self.catchup)
         self.asides = Asides(core, self.catchup, self.deliver)
         self.presences = Presences(core, self.links, self.ticks.board)
         self._open: set[DeviceLink] = set()

@@ -1,0 +1,71 @@
+"""The command line of the examples: ``python -m examples COMMAND``; `make` wraps it.
+
+Exit codes: 0 done; 1 a check or claim failed; 2 wrong usage; 69 something needed cannot be reached; 78 the
+configuration is wrong; 130 Ctrl-C. Results go to stdout, logs to stderr.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; returns the exit code."""
+    parser = _parser()
+    asked = parser.parse_args(arguments)
+    match asked.command:
+        case "serve":
+            from examples.server.serve import serve
+
+            return serve(asked.config)
+        case "config":
+            return _show_config(asked.config)
+        case "chat":
+            from examples.chat.plain import chat
+
+            return chat(asked.name, url=asked.url, folder=asked.data, is_plain=asked.plain)
+        case _:
+            from examples.demo import run_demo
+
+            return run_demo(is_fast=asked.fast, is_stepped=asked.step, keep=asked.keep)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m examples", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    serve = commands.add_parser("serve", help="run the reference server")
+    serve.add_argument("--config", type=Path, help="a whisperkit.toml; the one in this folder if there is one")
+    config = commands.add_parser("config", help="show every setting, its value and where it came from")
+    config.add_argument("--config", type=Path)
+    chat = commands.add_parser("chat", help="chat in this terminal")
+    chat.add_argument("name", help="who you are")
+    chat.add_argument("--plain", action="store_true", help="whole lines only: for pipes and screen readers")
+    chat.add_argument("--url", default="ws://127.0.0.1:8080/ws", help="the server (default: %(default)s)")
+    chat.add_argument("--data", type=Path, default=Path("chat-data"), help="where your device is kept")
+    demo = commands.add_parser("demo", help="a story in ten chapters; every claim is checked")
+    demo.add_argument("--fast", action="store_true", help="without pauses for the reader")
+    demo.add_argument("--step", action="store_true", help="wait for a key after each chapter")
+    demo.add_argument("--keep", action="store_true", help="keep the data that it made")
+    return parser
+
+
+def _show_config(path: Path | None) -> int:
+    from examples.config import ConfigError, load_config
+    from examples.server.serve import EXIT_CONFIG
+
+    try:
+        config = load_config(path, environ=os.environ)
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return EXIT_CONFIG
+    for setting in config.settings:
+        print(f"{setting.name} = {setting.value}    ({setting.source})")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

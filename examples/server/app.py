@@ -1,0 +1,182 @@
+"""The reference server as one object: opened, it serves; closed, it has drained.
+
+Everything is joined here and nothing is decided here: storage (`examples.adapters`), the network (`examples.net`),
+the flows (`whisperkit.service`) and the numbers (`examples.metrics`).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import Final
+
+from examples.adapters.files import FileBlobs
+from examples.adapters.sqlite import MIGRATIONS, SqliteStore, open_sqlite
+from examples.config import Config
+from examples.metrics import Metrics
+from examples.net.blob_http import BlobHttp, BlobLimits
+from examples.net.health import Health
+from examples.net.websocket import Channel, Receiver
+from examples.net.websocket_server import WebSocketServer
+from examples.server.counting import CountingHook
+from examples.server.tokens import Tokens
+from whisperkit._version import __version__
+from whisperkit.partitions import Partition
+from whisperkit.ratchet import verify
+from whisperkit.service import AttachedLink, MessageService, ServiceConfig
+from whisperkit.stores import PartitionStore, Stores
+from whisperkit.testing import Stepwise
+
+__all__ = ["ChatServer", "open_server"]
+
+log = logging.getLogger("examples.server")
+
+# JSON frames begin with this; it begins no frame in msgpack.
+_JSON: Final = b"["
+
+
+class _DeviceReceiver:
+    """A WebSocket, joined to a link of the service."""
+
+    def __init__(self, service: MessageService, channel: Channel) -> None:
+        self._channel = channel
+        self._link: AttachedLink = service.attach(
+            None, send=self._send, close=channel.close, backlog=lambda: channel.write_backlog
+        )
+
+    def _send(self, data: bytes) -> None:
+        self._channel.send(data.decode() if data[:1] == _JSON else data)
+
+    def receive(self, data: bytes | str) -> None:
+        """A message came."""
+        self._link.receive(data)
+
+    def paused(self) -> None:
+        """The service looks at the backlog itself, and its windows bound what is on its way."""
+
+    def drained(self) -> None:
+        """See `paused`."""
+
+    def closed(self) -> None:
+        """The connection has ended."""
+        self._link.detach()
+
+
+class ChatServer:
+    """A server that listens.
+
+    Attributes:
+        service: The service behind it.
+        metrics: What it counts.
+        host: Where it listens.
+        port: The real one, if any free one was asked for.
+        schema: Of the database.
+    """
+
+    def __init__(
+        self,
+        service: MessageService,
+        network: WebSocketServer,
+        health: Health,
+        metrics: Metrics,
+        address: tuple[str, int],
+    ) -> None:
+        self.service = service
+        self.metrics = metrics
+        self.host, self.port = address
+        self.schema = len(MIGRATIONS)
+        self._network = network
+        self._health = health
+
+    @property
+    def url(self) -> str:
+        """Where devices connect."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"ws://{host}:{self.port}/ws"
+
+    async def drain(self, *, patience_s: float) -> tuple[int, int]:
+        """Say goodbye, save what was acknowledged, and wait for connections to end.
+
+        Returns:
+            How many links there were, and how many connections had to be cut.
+        """
+        self._health.drain()
+        links = 0
+
+        async def say_goodbye() -> None:
+            nonlocal links
+            links = await self.service.drain()
+
+        ended = await self._network.drain(say_goodbye, within_s=patience_s)
+        return links, ended.cut
+
+
+@asynccontextmanager
+async def open_server(config: Config, *, is_stepwise: bool = False) -> AsyncGenerator[ChatServer]:
+    """Open the database and listen.
+
+    Args:
+        config: See `examples.config`.
+        is_stepwise: Commit to one partition at a time, as on a database that cannot span several; for tests.
+
+    Raises:
+        StoreError: The database cannot be opened.
+        OSError: The address is taken.
+    """
+    async with open_sqlite(config.server.sqlite_path) as sqlite:
+        metrics = Metrics(version=__version__, profile=config.server.profile, schema=len(MIGRATIONS))
+        blobs = FileBlobs(config.server.blob_path)
+        partitions: PartitionStore = Stepwise(sqlite) if is_stepwise else sqlite
+        stores = Stores.over(partitions, marks=sqlite, blobs=blobs)
+        service = MessageService(
+            stores,
+            config=_service_config(config, sqlite),
+            gateway="embedded",
+            verify=verify,
+            hook=CountingHook(metrics),
+        )
+        async with service, _listening(config, service, sqlite, blobs, metrics) as server:
+            yield server
+
+
+@asynccontextmanager
+async def _listening(
+    config: Config, service: MessageService, sqlite: SqliteStore, blobs: FileBlobs, metrics: Metrics
+) -> AsyncGenerator[ChatServer]:
+    tokens = Tokens(service)
+    health = Health({"sqlite": lambda: sqlite.heads([Partition("health")])})
+    http = BlobHttp(
+        blobs,
+        service.gateway.attachments,
+        tokens.user_of,
+        wall_ms=service.gateway.core.runtime.wall_ms,
+        limits=BlobLimits(max_blob_bytes=config.limits.blob_bytes),
+        settle=blobs.settle,
+        moved=metrics.count_blob_bytes,
+    )
+    network = WebSocketServer(
+        lambda channel, _path: _receiver(service, channel),
+        routes=[*health.routes, *metrics.routes, *tokens.routes, *http.routes],
+        limits=config.limits.edge,
+    )
+    address = await network.listen(*config.server.address)
+    server = ChatServer(service, network, health, metrics, address)
+    try:
+        yield server
+    finally:
+        await network.drain(within_s=0.0)
+
+
+def _receiver(service: MessageService, channel: Channel) -> Receiver:
+    return _DeviceReceiver(service, channel)
+
+
+def _service_config(config: Config, sqlite: SqliteStore) -> ServiceConfig:
+    return ServiceConfig(
+        fanout=config.fanout.limits,
+        epoch=sqlite.epoch,
+        presence_ttl_s=config.presence.ttl_s,
+        presence_grace_s=config.presence.grace_s,
+        hello_s=config.limits.handshake_s,
+    )
