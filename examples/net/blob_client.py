@@ -111,25 +111,21 @@ class BlobClient:
             BlobRefusedError: Too large, or not this user's.
             TransportError: The server could not be reached; call again to go on.
         """
-        failures, before = 0, -1
+        failures, reached = 0, -1
         while True:
+            cause: Exception | None = None
             try:
                 there = await self._progress(blob)
-                if not there.is_complete:
-                    there = await self._send(blob, read, there.offset, size, progress)
-                if there.is_complete:
+                if there.offset > reached:
+                    failures, reached = 0, there.offset
+                if there.is_complete or (await self._send(blob, read, there.offset, size, progress)).is_complete:
                     return
             except (httpx.TransportError, _BusyError) as error:
-                failures += 1
-                if failures >= self._attempts:
-                    raise TransportError(f"upload of {blob} failed {failures} times") from error
-                await self._wait(failures)
-            else:
-                # A part was taken. If nothing moves although every call succeeds, that is a failure, too.
-                failures = 0 if there.offset > before else failures + 1
-                before = there.offset
-                if failures >= self._attempts:
-                    raise TransportError(f"upload of {blob} stays at {before} bytes")
+                cause = error
+            failures += 1
+            if failures >= self._attempts:
+                raise TransportError(f"upload of {blob} failed {failures} times at byte {max(0, reached)}") from cause
+            await self._wait(failures)
 
     async def download(self, blob: BlobId, *, start: int = 0) -> AsyncIterator[bytes]:
         """Download an attachment from byte `start` on; a broken connection is made again from where it broke.

@@ -102,13 +102,18 @@ class WebSocketServer:
         if self._connections:
             self._all_gone = self._loop.create_future()
             await self._in_time(self._all_gone, deadline)
-        cut = len(self._connections)
-        for connection in list(self._connections):
-            connection.abort()
+        cut = self.cut_all()
         if self._timer is not None:
             self._timer.cancel()
         await asyncio.sleep(0)  # the ends of what was cut
         return Drained(before, cut)
+
+    def cut_all(self) -> int:
+        """Cut all connections, as a crash does; returns how many there were."""
+        connections = list(self._connections)
+        for connection in connections:
+            connection.abort()
+        return len(connections)
 
     async def _in_time(self, what: Awaitable[None], deadline: float) -> None:
         try:
