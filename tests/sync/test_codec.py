@@ -4,7 +4,7 @@ import random
 
 import msgpack
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from whisperkit.errors import MalformedFrameError, OversizedFrameError, PeerError, UsageError
@@ -37,6 +37,7 @@ def decode(data: codec.Message, direction: Direction = Direction.BOTH) -> list[f
 
 
 @pytest.mark.parametrize("spec", FRAMES, ids=lambda spec: spec.name)
+@settings(max_examples=25)  # for each of the frames
 @given(rng=st.randoms(use_true_random=False))
 def test_a_frame_comes_back_as_it_was_in_both_forms(spec: FrameSpec, rng: random.Random) -> None:
     frame = sample_frame(rng, spec)

@@ -16,13 +16,16 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
+from whisperkit.errors import CorruptStateError, UsageError
 from whisperkit.ids import ConversationId, ConversationSeq, DeviceId, InboxSeq, MessageId, UserId
+from whisperkit.packing import pack
 from whisperkit.strategy import Strategy
 from whisperkit.sync import codec, frames
 from whisperkit.sync import mirror as sync
-from whisperkit.sync.chat import Chat, chat_of, chat_spans
+from whisperkit.sync import mirror_state as sync_state
+from whisperkit.sync.chat import Chat, Membership, Progress, chat_of, chat_spans, rows_of
 from whisperkit.sync.cursor import Cursor, first_tag, next_tag
-from whisperkit.sync.frames import Answer, EntryKind, Frame, RosterChange, SnapshotItem, StoredRow
+from whisperkit.sync.frames import Answer, EntryKind, Frame, MarkKind, RosterChange, SnapshotItem, StoredRow
 from whisperkit.sync.mirror import LostTail, Mirror, Phase, Synced
 from whisperkit.sync.mirror_turn import Turn
 
@@ -383,6 +386,359 @@ class World:
                 assert set(chat.membership.members) == set(members)
                 assert chat.membership.roster_seq == seq
 
+
+# ---- examples
+
+
+def entry(number: int, before: Cursor, conv: ConversationId = ONE, **changes: Any) -> frames.Entry:
+    """A message of Alice that fits behind a cursor."""
+    message_id = MessageId(number.to_bytes(16, "big"))
+    found = frames.Entry(
+        InboxSeq(before.seq + 1),
+        next_tag(before.tag, message_id),
+        message_id,
+        EntryKind.MESSAGE,
+        conv,
+        ConversationSeq(number),
+        ConversationSeq(0),
+        ALICE,
+        0,
+        b"own",
+        None,
+    )
+    return found._replace(**changes)
+
+
+def behind(one: frames.Entry) -> Cursor:
+    return Cursor(1, one.seq, one.tag)
+
+
+def live(cursor: Cursor = START) -> Mirror:
+    mirror = sync.attach(Mirror(BOB, cursor), now=0.0)
+    return take(mirror, frames.Welcome(Answer.DELTA, cursor, cursor)).state
+
+
+def take(mirror: Mirror, *batch: Frame, rows: dict[bytes, bytes] | None = None, now: float = 0.0) -> Synced:
+    return sync.receive(mirror, batch, rows or {}, now=now)
+
+
+def mega(upto: int) -> dict[bytes, bytes]:
+    """The rows of a conversation that is pulled, fetched up to here."""
+    membership = Membership(ConversationSeq(1), ConversationSeq(1), Strategy.MEGA, (ALICE.user, BOB.user))
+    chat = Chat(ONE, Progress(ConversationSeq(upto), ConversationSeq(upto)), membership)
+    return dict(rows_of(Chat(ONE), chat)[0])
+
+
+def pulled(number: int, kind: EntryKind = EntryKind.MESSAGE, sender: DeviceId = ALICE) -> StoredRow:
+    message_id = MessageId(number.to_bytes(16, "big"))
+    return StoredRow(message_id, kind, ConversationSeq(number), sender, 0, None, b"x")
+
+
+def item_of(conv: ConversationId, seq: int, strategy: Strategy, members: tuple[UserId, ...]) -> SnapshotItem:
+    zero, one = ConversationSeq(0), ConversationSeq(1)
+    return SnapshotItem(conv, ConversationSeq(seq), one, strategy, members, zero)
+
+
+def rows_frame(after: int, upto: int, *found: StoredRow) -> frames.Rows:
+    return frames.Rows(ONE, ConversationSeq(after), ConversationSeq(upto), found, ConversationSeq(upto))
+
+
+def test_a_batch_is_applied_and_acknowledged_as_a_whole() -> None:
+    one = entry(1, START)
+    two = entry(2, behind(one))
+
+    synced = take(live(), one, two)
+
+    assert [arrived.row.message_id for arrived in synced.arrived] == [one.message_id, two.message_id]
+    assert synced.send == (frames.Ack(behind(two)),)
+    assert synced.state.cursor == behind(two)
+    assert synced.must_save(live())
+
+
+def test_a_batch_that_came_before_changes_nothing() -> None:
+    once = take(live(), entry(1, START))
+
+    twice = take(once.state, entry(1, START), rows=dict(once.put))
+
+    assert twice == Synced(once.state)
+    assert not twice.must_save(once.state)
+
+
+def test_a_gap_is_asked_for_once() -> None:
+    one = entry(1, START)
+    two = entry(2, behind(one))
+
+    synced = take(live(), two, two)
+
+    assert synced.send == (frames.Pull(START),)
+    assert take(synced.state, two).send == ()
+    assert take(synced.state, one, two).state.cursor == behind(two)
+
+
+def test_a_link_that_does_not_fit_is_not_applied() -> None:
+    synced = take(live(), entry(1, START, tag=b"wrong!!!"))
+
+    assert synced.send == (frames.Pull(START),)
+    assert synced.arrived == ()
+
+
+def test_the_same_number_with_another_past_is_asked_about_at_once() -> None:
+    other = START._replace(tag=b"another!")
+
+    synced = take(live(), frames.Head(other, {}))
+
+    assert synced.send == (frames.Pull(START),)
+
+
+def test_a_frontier_behind_the_head_for_five_seconds_sends_pull() -> None:
+    head = START._replace(seq=InboxSeq(1), tag=b"12345678")
+    waiting = take(live(), frames.Head(head, {}), now=100.0).state
+
+    early = sync.handle_timer(waiting, {}, now=104.0)
+    late = sync.handle_timer(waiting, {}, now=105.0)
+
+    assert sync.deadline(waiting) == 105.0
+    assert (early.send, late.send) == ((), (frames.Pull(START),))
+    assert sync.deadline(late.state) == 110.0
+    assert sync.deadline(live()) is None
+
+
+def test_a_newer_entry_than_the_head_is_no_disagreement() -> None:
+    assert sync.deadline(take(live(), entry(1, START)).state) is None
+
+
+def test_a_link_without_a_welcome_is_given_up() -> None:
+    mirror = sync.attach(Mirror(BOB), now=0.0)
+
+    assert sync.deadline(mirror) == sync_state.STALLED_S
+    assert sync.handle_timer(mirror, {}, now=30.0).reconnect
+
+
+def test_a_link_is_attached_once_and_detached_at_any_time() -> None:
+    with pytest.raises(UsageError):
+        sync.attach(live(), now=0.0)
+
+    assert sync.detach(sync.detach(live())) == Mirror(BOB, START)
+
+
+def test_frames_without_a_place_are_dropped() -> None:
+    offline = Mirror(BOB, START)
+    part = frames.Snapshot(START, 0, True, ())
+
+    assert take(offline, entry(1, START)) == Synced(offline)
+    assert take(live(), part, frames.Bye(frames.ByeCode.NORMAL, None)) == Synced(live())
+
+
+def test_entries_before_the_first_snapshot_are_dropped() -> None:
+    mirror = sync.attach(Mirror(BOB), now=0.0)
+
+    assert take(mirror, entry(1, START)).arrived == ()
+    assert take(mirror, frames.Welcome(Answer.DELTA, START, START)).state.phase is Phase.CATCHING_UP
+
+
+def test_a_snapshot_is_taken_part_by_part_and_its_cursor_last() -> None:
+    items = [item_of(conv, 3, Strategy.SMALL, (BOB.user,))
+             for conv in CONVS]  # fmt: skip
+    head = START._replace(seq=InboxSeq(9), tag=b"12345678")
+    mirror = take(sync.attach(Mirror(BOB), now=0.0), frames.Welcome(Answer.SNAPSHOT, head, START)).state
+
+    first = take(mirror, frames.Snapshot(START, 0, False, (items[0],)))
+    last = take(first.state, frames.Snapshot(START, 1, True, (items[1],)), rows=dict(first.put))
+
+    assert (first.state.phase, first.state.cursor) == (Phase.SNAPSHOT, None)
+    assert (last.state.phase, last.state.cursor) == (Phase.CATCHING_UP, START)
+    assert last.send == (frames.Ack(START),)
+    assert list(first.chats) == [CONVS[0]]
+    assert last.lost == ()
+
+
+def test_a_snapshot_with_a_missing_part_is_given_up() -> None:
+    mirror = take(sync.attach(Mirror(BOB), now=0.0), frames.Welcome(Answer.SNAPSHOT, START, START)).state
+
+    synced = take(mirror, frames.Snapshot(START, 1, True, ()))
+
+    assert synced.reconnect
+    assert synced.state.cursor is None
+
+
+@pytest.mark.parametrize("answer", [Answer.FORKED, Answer.AHEAD])
+def test_after_a_fork_own_messages_above_the_heads_are_sent_again_and_repeats_dropped(answer: Answer) -> None:
+    one = entry(1, START)
+    before = take(live(), one)
+    item = item_of(ONE, 1, Strategy.SMALL, (BOB.user,))
+    other = Cursor(2, InboxSeq(0), START.tag)
+    snapshot = (frames.Welcome(answer, other, other), frames.Snapshot(other, 0, True, (item,)))
+
+    synced = take(before.state, *snapshot, one, rows=dict(before.put))
+
+    assert synced.lost == (LostTail(ONE, ConversationSeq(1)),)
+    assert synced.arrived == ()
+    assert synced.state.cursor == Cursor(2, one.seq, one.tag)
+
+
+def test_who_is_in_no_item_of_a_snapshot_is_out() -> None:
+    mirror = take(sync.attach(Mirror(BOB), now=0.0), frames.Welcome(Answer.SNAPSHOT, START, START)).state
+
+    synced = take(mirror, frames.Snapshot(START, 0, True, ()), rows=mega(5))
+
+    assert synced.delete == (b"r/one",)
+    assert synced.chats[ONE].progress.pulled_upto == 5
+
+
+def test_pulled_rows_are_fetched_before_the_entry_that_names_them() -> None:
+    one = entry(9, START, pull_upto=ConversationSeq(8))
+    two = entry(10, behind(one), CONVS[1])
+
+    held = take(live()._replace(followed=frozenset({ONE})), one, two, two, rows=mega(5))
+    half = take(held.state, rows_frame(5, 7, pulled(6), pulled(7)), rows=mega(5))
+    done = take(half.state, rows_frame(7, 8, pulled(8), pulled(9)), rows=mega(7))
+
+    assert held.send == (frames.Range(ONE, ConversationSeq(5), ConversationSeq(8), 256),)
+    assert (held.arrived, held.state.cursor) == ((), START)
+    assert half.send == (frames.Range(ONE, ConversationSeq(7), ConversationSeq(8), 256),)
+    assert [arrived.row.conv_seq for arrived in done.arrived] == [8, 9, 10]
+    assert done.state.cursor == behind(two)
+    assert sync.rows_for(held.state, []) != ()
+
+
+def test_what_is_held_has_a_bound() -> None:
+    one = entry(9, START, pull_upto=ConversationSeq(8))
+    batch = [one]
+    for number in range(10, 300):
+        batch.append(entry(number, behind(batch[-1])))
+
+    assert len(take(live(), *batch, rows=mega(5)).state.held) == sync_state.MAX_HELD
+
+
+def test_rows_nobody_asked_for_are_dropped() -> None:
+    assert take(live(), rows_frame(5, 6, pulled(6)), rows=mega(5)).arrived == ()
+
+
+def test_an_answer_that_says_nothing_is_waited_out() -> None:
+    held = take(live(), entry(9, START, pull_upto=ConversationSeq(8)), rows=mega(5)).state
+
+    synced = take(held, rows_frame(5, 5), rows=mega(5))
+
+    assert synced.send == ()
+    again = sync.handle_timer(synced.state, mega(5), now=5.0)
+    assert again.send == (frames.Pull(START), frames.Range(ONE, ConversationSeq(5), ConversationSeq(8), 256))
+
+
+def test_a_conversation_on_screen_is_fetched_as_its_head_moves() -> None:
+    mirror = live()._replace(followed=frozenset(CONVS[:1]))
+    heads = frames.Head(START, {ONE: ConversationSeq(7), CONVS[1]: ConversationSeq(9)})
+
+    unseen = take(mirror, heads, rows=mega(5))
+    opened = sync.open_chat(unseen.state, ONE, dict(unseen.put) | {b"r/one": mega(5)[b"r/one"]}, now=0.0)
+    shown = take(opened.state, rows_frame(5, 7, pulled(6), pulled(7, sender=BOB)), rows=mega(5))
+
+    assert (unseen.send, unseen.chats[ONE].badge) == ((), 2)
+    assert opened.send == (frames.Range(ONE, ConversationSeq(5), ConversationSeq(7), 256),)
+    assert [arrived.row.conv_seq for arrived in shown.arrived] == [6]
+    assert take(shown.state, heads._replace(conversations={ONE: ConversationSeq(8)}), rows=mega(7)).send
+    closed = sync.close_chat(shown.state, ONE)
+    assert take(closed, heads._replace(conversations={ONE: ConversationSeq(8)}), rows=mega(7)).send == ()
+
+
+def test_rows_behind_a_switch_that_the_inbox_has_not_brought_wait_for_it() -> None:
+    mirror = live()._replace(fetching={ONE: ConversationSeq(8)})
+
+    synced = take(mirror, rows_frame(5, 8, pulled(6), pulled(7, EntryKind.MODE), pulled(8)), rows=mega(5))
+
+    assert [arrived.row.conv_seq for arrived in synced.arrived] == [6]
+    assert synced.chats[ONE].progress.pulled_upto == 6
+
+
+def test_conversations_that_are_pulled_are_followed() -> None:
+    item = item_of(ONE, 3, Strategy.MEGA, ())
+    mirror = take(sync.attach(Mirror(BOB), now=0.0), frames.Welcome(Answer.SNAPSHOT, START, START)).state
+
+    synced = take(mirror, frames.Snapshot(START, 0, True, (item,)))
+    again = sync.attach(sync.detach(synced.state), followed=[ONE], now=0.0)
+    small = entry(4, START, kind=EntryKind.MODE, shared=bytes([Strategy.SMALL]))
+    pushed = take(synced.state, small, rows=dict(synced.put))
+
+    assert frames.Follow((ONE,)) in synced.send
+    assert take(again, frames.Welcome(Answer.DELTA, START, START)).send == (frames.Follow((ONE,)),)
+    assert frames.Follow(()) in pushed.send
+
+
+def test_an_aside_belongs_to_no_conversation() -> None:
+    aside = entry(1, START, frames.ASIDES, kind=EntryKind.ASIDE, conv_seq=ConversationSeq(0))
+
+    synced = take(live(), aside)
+
+    assert synced.chats == {}
+    assert [(arrived.conv, arrived.row.kind) for arrived in synced.arrived] == [(frames.ASIDES, EntryKind.ASIDE)]
+    assert take(synced.state, entry(1, behind(aside), frames.ASIDES), rows=dict(synced.put)).arrived == ()
+
+
+def test_a_message_that_names_the_id_of_another_sender_is_not_kept_out() -> None:
+    one = entry(1, START)
+    before = take(live(), one)
+    forged = entry(1, behind(one), sender=DeviceId.named("mallory", 1))
+
+    assert take(before.state, forged, rows=dict(before.put)).arrived != ()
+
+
+def test_reading_is_told_once_and_told_again_if_the_server_has_heard_less() -> None:
+    one = take(live(), entry(1, START))
+    read = sync.read(one.state, ONE, ConversationSeq(1), dict(one.put), now=0.0)
+    rows = dict(one.put) | dict(read.put)
+    mark = frames.Mark(ONE, BOB.user, MarkKind.READ, ConversationSeq(0))
+
+    assert (one.chats[ONE].badge, read.chats[ONE].badge) == (1, 0)
+    assert read.send == (frames.Read(ONE, ConversationSeq(1)),)
+    assert sync.read(read.state, ONE, ConversationSeq(1), rows, now=0.0).send == ()
+    assert take(read.state, mark, rows=rows).send == (frames.Read(ONE, ConversationSeq(1)),)
+
+
+def test_what_was_read_on_another_device_is_read_here() -> None:
+    one = take(live(), entry(1, START))
+    mark = frames.Mark(ONE, BOB.user, MarkKind.READ, ConversationSeq(1))
+
+    assert take(one.state, mark, rows=dict(one.put)).chats[ONE].badge == 0
+    assert take(one.state, mark._replace(user=ALICE.user), rows=dict(one.put)).chats == {}
+    assert take(one.state, mark._replace(kind=MarkKind.DELIVERED), rows=dict(one.put)).chats == {}
+
+
+def test_a_roster_change_of_this_device_counts_when_its_sent_comes() -> None:
+    change = RosterChange((BOB.user, CAROL))
+    send = frames.Send(ONE, 1, 1, MessageId(bytes(16)), EntryKind.ROSTER, None, (), change, None, None)
+    sent = frames.Sent(ONE, 1, 1, send.message_id, ConversationSeq(1), 0)
+
+    membership = sync.posted(live(), send, sent, {}, now=0.0).chats[ONE].membership
+
+    assert membership is not None
+    assert membership.members == (BOB.user, CAROL)
+    assert sync.posted(live(), send, sent._replace(conv_seq=ConversationSeq(0)), {}, now=0.0).put == ()
+
+
+def test_who_comes_does_not_fetch_what_was_before() -> None:
+    change = codec.encode_change(RosterChange((BOB.user,)))
+    joined = entry(9, START, kind=EntryKind.ROSTER, shared=change, pull_upto=ConversationSeq(8))
+
+    assert take(live(), joined).state.held == ()
+
+
+@pytest.mark.parametrize("cursor", [None, START])
+def test_a_mirror_comes_back_offline(cursor: Cursor | None) -> None:
+    mirror = sync.attach(Mirror(BOB, cursor), now=0.0)
+
+    assert sync.decode_mirror(sync.encode_mirror(mirror)) == Mirror(BOB, cursor)
+
+
+@pytest.mark.parametrize("data", [b"", pack(BOB), pack("bob", ()), pack(BOB, (1, 2)), pack(BOB, ("1", 2, bytes(8)))])
+def test_a_head_of_another_form_is_corrupt(data: bytes) -> None:
+    with pytest.raises(CorruptStateError):
+        sync.decode_mirror(data)
+
+
+def test_a_key_of_a_seen_message_fits_into_a_row() -> None:
+    assert len(sync.seen_key(DeviceId.named("bob", 127), MessageId(bytes(16)))) <= 64
+
+
+# ---- the whole, with everything that goes wrong
 
 LIFE = ("post", "post", "deliver", "deliver", "serve", "connect", "beat", "wait", "switch", "change_roster", "look")
 FAULTS = ("drop", "repeat", "reorder", "drop_up", "cut", "crash", "crash_in_commit")
