@@ -272,7 +272,7 @@ class _Loader:
         try:
             tables = tomllib.loads(text)
         except tomllib.TOMLDecodeError as error:
-            self._problems.append(_syntax_problem(named, error))
+            self._problems.append(_syntax_problem(named, text, error))
             return
         for section, table in tables.items():
             self._take_table(section, table, named, text)
@@ -386,11 +386,11 @@ def _nearest(name: str, known: Collection[str]) -> str:
     return f"; did you mean {found[0]}?" if found else f"; there is {', '.join(known)}"
 
 
-def _syntax_problem(path: Path, error: tomllib.TOMLDecodeError) -> str:
-    text = str(error)
-    match = re.search(r"\(at line (\d+), column \d+\)", text)
-    line = f":{match[1]}" if match else ""
-    return f"{path}{line}: this is not TOML: {text.partition(' (at ')[0]}"
+def _syntax_problem(path: Path, text: str, error: tomllib.TOMLDecodeError) -> str:
+    what, _, where = str(error).rpartition(" (at ")
+    match = re.match(r"line (\d+)", where)
+    line = match[1] if match else len(text.splitlines())  # "end of document"
+    return f"{path}:{line}: this is not TOML: {what}"
 
 
 def _line_of(text: str, section: str, name: str | None = None) -> int:
