@@ -6,9 +6,8 @@ The broken variants are the rows of the outbox model in which something gets stu
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from types import SimpleNamespace
 from typing import Any
 
 import msgpack
@@ -464,14 +463,14 @@ def test_every_rule_changes_nothing_when_applied_to_its_own_result(rng: random.R
 
 
 @contextmanager
-def broken(monkeypatch: pytest.MonkeyPatch, name: str) -> Iterator[None]:
-    original = SimpleNamespace(**{key: getattr(rules, key) for key in ("refused", "answered", "enqueue", "give_up")})
+def broken(monkeypatch: pytest.MonkeyPatch, name: str) -> Generator[None]:
+    refused_well, answered_well, enqueue_well = rules.refused, rules.answered, rules.enqueue
 
     def forgetful(outbox: Outbox, refusal: Refused) -> Step[Any, Outbox]:
         """A refused message is dropped and leaves its number open."""
         send = outbox.find(refusal.message_id)
         if send is None or refusal.reason is not RefusalReason.NOT_MEMBER:
-            return original.refused(outbox, refusal)
+            return refused_well(outbox, refusal)
         rest = tuple(one for one in outbox.pending if one is not send)
         key = b"p/chat/" + send.outbox_seq.to_bytes(8, "big")
         return Step(Ignored(), outbox._replace(pending=rest), delete=(key,))
@@ -480,23 +479,23 @@ def broken(monkeypatch: pytest.MonkeyPatch, name: str) -> Iterator[None]:
         """SendFirst(n) never opens a new epoch, even if n is gone."""
         if refusal.reason is RefusalReason.SEND_FIRST:
             return Step(SendAgain(refusal.number), rules.disconnected(outbox))
-        return original.refused(outbox, refusal)
+        return refused_well(outbox, refusal)
 
     def deaf(outbox: Outbox, refusal: Refused) -> Step[Any, Outbox]:
         """StaleOutbox opens no new epoch."""
         if refusal.reason is RefusalReason.STALE_OUTBOX:
             return Step(Ignored(), rules.disconnected(outbox))
-        return original.refused(outbox, refusal)
+        return refused_well(outbox, refusal)
 
     def reusing(outbox: Outbox, send: Send) -> Step[Any, Outbox]:
         """The number of a message is given to the next one while it is pending."""
-        return original.enqueue(outbox._replace(next_seq=max(1, outbox.next_seq - len(outbox.pending))), send)
+        return enqueue_well(outbox._replace(next_seq=max(1, outbox.next_seq - len(outbox.pending))), send)
 
     def blind(outbox: Outbox, answer: Sent) -> Step[Any, Outbox]:
         """What a VOID was answered with is not looked at: it counts as failed."""
         send = outbox.find(answer.message_id)
         is_void = send is not None and send.kind is EntryKind.VOID
-        return original.answered(outbox, answer._replace(conv_seq=ConversationSeq(0)) if is_void else answer)
+        return answered_well(outbox, answer._replace(conv_seq=ConversationSeq(0)) if is_void else answer)
 
     variant = {
         "a refused message leaves its number open": ("refused", forgetful),
