@@ -1,0 +1,147 @@
+"""The ratchet: `send` makes the message and key of one message, `receive` takes in one that came.
+
+A state is a frozen value and both return the next one. The caller keeps it only when the message as a whole
+has proved good, so a forged message, whose agreement part nobody has authenticated yet, leaves no trace.
+
+Not spoken: versions above 1, which no sender has, and the index 0 of senders that might have fallen back to no
+post-quantum ratchet at all. The reference accepts the latter and then uses no key; refusing takes that away.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from whisperkit.ratchet.curve import RandomBytes
+from whisperkit.ratchet.redaction import redacted
+from whisperkit.ratchet.spqr import agreement as agreements
+from whisperkit.ratchet.spqr import chain as chains
+from whisperkit.ratchet.spqr import wire
+from whisperkit.ratchet.spqr.agreement import SHAPES, Agreement, State
+from whisperkit.ratchet.spqr.chain import MAX_JUMP, EpochChain
+from whisperkit.ratchet.spqr.derivation import MessageKey
+from whisperkit.ratchet.spqr.erasure import MAX_CHUNKS, NOTHING, Collected, chunk_at
+from whisperkit.ratchet.spqr.kem import ML_KEM_768, Kem
+
+__all__ = ["Received", "Sent", "SpqrState", "initial_state", "receive", "send"]
+
+
+class SpqrState(NamedTuple):
+    """All of the ratchet of one session.
+
+    Attributes:
+        agreement: Changes five times an epoch.
+        chunks_sent: How many chunks of the present object were sent, modulo 65,536.
+        collected: The chunks that came of the other side's.
+        chain: Changes with each message.
+    """
+
+    agreement: Agreement
+    chunks_sent: int
+    collected: Collected
+    chain: EpochChain
+
+    @property
+    def state(self) -> State:
+        """Where the agreement is."""
+        return self.agreement.state
+
+    def __repr__(self) -> str:
+        return redacted(self)
+
+
+class Sent(NamedTuple):
+    """A message to send.
+
+    Attributes:
+        state: The state after it.
+        message: Goes along with the encrypted message: 4 to 53 bytes.
+        key: Is mixed into the key of that message: 32 bytes.
+    """
+
+    state: SpqrState
+    message: bytes
+    key: MessageKey
+
+    def __repr__(self) -> str:
+        return redacted(self)
+
+
+class Received(NamedTuple):
+    """What a message gave.
+
+    Attributes:
+        state: The state after it, to be kept only if the encrypted message that it came with is good.
+        key: Is mixed into the key of that message: 32 bytes.
+    """
+
+    state: SpqrState
+    key: MessageKey
+
+    def __repr__(self) -> str:
+        return redacted(self)
+
+
+def initial_state(auth_key: bytes, *, is_initiator: bool) -> SpqrState:
+    """Begin, after a handshake.
+
+    Args:
+        auth_key: From the handshake, 32 bytes.
+        is_initiator: Whether this side began the session.
+    """
+    agreement = agreements.start(auth_key, is_initiator=is_initiator)
+    return SpqrState(agreement, 0, NOTHING, chains.start(auth_key, is_initiator=is_initiator))
+
+
+def send(state: SpqrState, *, random_bytes: RandomBytes, kem: Kem = ML_KEM_768) -> Sent:
+    """Make a message.
+
+    Args:
+        state: The state before.
+        random_bytes: Asked for 64 bytes when a key pair is due and for 32 when an encapsulation is.
+        kem: What makes the key pair.
+
+    Raises:
+        UsageError: Four thousand million messages were sent in this epoch.
+    """
+    agreement, secret = agreements.send(state.agreement, random_bytes=random_bytes, kem=kem)
+    chunks_sent = state.chunks_sent if agreement is state.agreement else 0
+    chain = state.chain if secret is None else chains.add_epoch(state.chain, secret)
+    chain, index, key = chains.send_key(chain, agreement.epoch - 1)
+    message, chunks_sent = _message(agreement, index, chunks_sent)
+    return Sent(SpqrState(agreement, chunks_sent, state.collected, chain), message, key)
+
+
+def receive(state: SpqrState, message: bytes, *, max_jump: int | None = MAX_JUMP, kem: Kem = ML_KEM_768) -> Received:
+    """Take in a message.
+
+    Args:
+        state: The state before.
+        message: As it came; nothing of it is trusted.
+        max_jump: How far it may be ahead of its chain; `None` for no limit, in a session with oneself.
+        kem: What recovers the secret of a ciphertext.
+
+    Raises:
+        UnsupportedVersionError: It is of another version than 1, or empty.
+        SkippedTooFarError: It is too far ahead.
+        AuthenticationError: It completes a header or a ciphertext that is not the peer's.
+        InvalidMessageError: It is not of its form, its key was used or given up, or it has no place in this state.
+    """
+    parsed = wire.decode(message)
+    step = agreements.receive(state.agreement, state.collected, parsed, kem=kem)
+    chain = state.chain if step.secret is None else chains.add_epoch(state.chain, step.secret)
+    chain, key = chains.receive_key(chain, parsed.epoch - 1, parsed.number, max_jump=max_jump)
+    chunks_sent = state.chunks_sent
+    if step.agreement is not state.agreement and step.agreement.carried != state.agreement.carried:
+        chunks_sent = 0
+    return Received(SpqrState(step.agreement, chunks_sent, step.collected, chain), key)
+
+
+def _message(agreement: Agreement, index: int, chunks_sent: int) -> tuple[bytes, int]:
+    """The bytes of a message, and the number of chunks sent after it."""
+    type_, carried = SHAPES[agreement.state].sends, agreement.carried
+    assert type_ is not None  # a state that sends nothing is left by sending
+    head = wire.opening(agreement.epoch) + wire.encode_varint(index) + bytes([type_])
+    if carried is None:
+        return head, chunks_sent
+    chunk = wire.encode_varint(chunks_sent) + chunk_at(carried, chunks_sent)
+    return head + chunk, (chunks_sent + 1) % MAX_CHUNKS
