@@ -66,7 +66,6 @@ _MAX_COLLECTED: Final = {
     state: SHAPES[state].collects - 1 if state in (to for (at, _), to in TRANSITIONS.items() if at is state) else 0
     for state in State
 }
-_STATES: Final = tuple(State)
 _MAX_EPOCH: Final = (1 << 63) - 1
 
 _MAX_OBJECT_BYTES: Final = max(
@@ -172,9 +171,9 @@ class _Reader:
 def _read_head(reader: _Reader) -> tuple[SpqrState, dict[int, int]]:
     """A state without skipped keys, and how many there are by epoch."""
     layout, is_initiator, code, epoch, chunks_sent, root, mac_key = _FIXED.unpack(reader.take(_FIXED.size))
-    if layout != _LAYOUT or is_initiator > 1 or code >= len(_STATES) or not 1 <= epoch <= _MAX_EPOCH:
+    if layout != _LAYOUT or is_initiator > 1 or code >= len(State) or not 1 <= epoch <= _MAX_EPOCH:
         raise _corrupt(f"layout {layout}, flags {is_initiator}, state {code}, epoch {epoch}")
-    state: State = _STATES[code]
+    state = State(code)
     held = {name: reader.take(_SIZES[name]) for name in SHAPES[state].holds}
     agreement = Agreement(state, epoch, Authenticator(root, mac_key), **held)
     collected = _read_collected(reader, most=_MAX_COLLECTED[state])
