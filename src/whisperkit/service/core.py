@@ -23,7 +23,7 @@ from whisperkit.service.limits import ServiceConfig
 from whisperkit.service.working_set import HeadCache, WorkingSet
 from whisperkit.stores import Stores
 from whisperkit.sync import conversation as conversations
-from whisperkit.sync.roster import MEMBERS, Intervals, is_in_audience, member_of
+from whisperkit.sync.roster import MEMBERS, Intervals, is_in_audience, is_member_at, member_of
 
 __all__ = ["Core", "DeviceLists", "Members", "Rosters"]
 
@@ -44,6 +44,10 @@ class Members:
     def audience(self, seq: int) -> list[UserId]:
         """Who gets row `seq`."""
         return [user for user, stays in self.stays.items() if is_in_audience(stays, seq)]
+
+    def members_at(self, seq: int) -> list[UserId]:
+        """Who is in after row `seq`."""
+        return [user for user, stays in self.stays.items() if is_member_at(stays, seq)]
 
     def now(self) -> list[UserId]:
         """Who is in."""

@@ -25,7 +25,9 @@ from whisperkit.service.working_set import Cold, Load, WorkingSet
 from whisperkit.stores import Mark
 from whisperkit.sync import conversation as conversations
 from whisperkit.sync import inbox as inboxes
+from whisperkit.sync.codec import encode_item
 from whisperkit.sync.conversation import Conversation
+from whisperkit.sync.frames import SnapshotItem
 from whisperkit.sync.inbox import Appended, Item
 from whisperkit.sync.rows import PostRow, decode_row, post_span
 
@@ -40,6 +42,8 @@ MAX_ROWS = 64
 # Inboxes that are written side by side where each is a commit of its own.
 MAX_AT_ONCE = 32
 RETRY_S = 1.0
+# Members named in welcomes, all newcomers of a row together: 4 MB. Beyond it they learn the list from a snapshot.
+MAX_WELCOME = 100_000
 
 Done = Callable[[], None]
 
@@ -136,7 +140,7 @@ class Finisher:
         if missing:
             await lists.fetch(missing)
         devices = lists.devices(users, but=row.sender)
-        copies = Copies(conv, row)
+        copies = Copies(conv, _with_welcome(conv, page.members, row, devices))
         if self._core.spans_partitions:
             return await self._append_together(copies, devices)
         await self._append_apart(copies, devices)
@@ -200,6 +204,22 @@ def _audience(members: Members, row: PostRow) -> list[UserId]:
         return members.audience(row.seq)
     # Members of a pulled conversation fetch its rows; only those whom a change concerns are told of it.
     return [*row.change.added, *row.change.removed] if row.change is not None else []
+
+
+def _with_welcome(conv: ConversationId, members: Members, row: PostRow, devices: Sequence[DeviceId]) -> PostRow:
+    """For those whom a ROSTER row brings in: the conversation as of the row, as their own part of the entry.
+
+    Nothing of it is needed where the row names all members there are, as when a group is made.
+    """
+    if row.change is None or not row.change.added:
+        return row
+    added = frozenset(row.change.added)
+    there = members.members_at(row.seq) if row.strategy.is_pushed else []
+    newcomers = [device for device in devices if device.user in added]
+    if row.strategy.is_pushed and (len(there) <= len(added) or len(newcomers) * len(there) > MAX_WELCOME):
+        return row
+    item = encode_item(SnapshotItem(conv, row.seq, row.seq, row.strategy, tuple(there), ConversationSeq(0)))
+    return row._replace(own=dict.fromkeys(newcomers, item))
 
 
 class _Page(NamedTuple):

@@ -85,7 +85,7 @@ class Reader:
         limit = min(wanted.limit, frames.MAX_ROWS)
         rows = await self._catchup.posts(wanted.conv, [post_span(wanted.after, wanted.upto)], limit=limit)
         upto = rows[-1].seq if len(rows) == limit else ConversationSeq(min(wanted.upto, head))
-        visible = [_stored(row, link.device) for row in rows if is_in_audience(stays, row.seq)]
+        visible = [_stored(row, link.device) for row in rows if _is_pulled(row) and is_in_audience(stays, row.seq)]
         link.send(frames.Rows(wanted.conv, wanted.after, max(upto, wanted.after), tuple(visible), head))
 
     # ---- heads, and followers of conversations that are pulled ----
@@ -131,7 +131,16 @@ class Reader:
         """A pulled conversation has a new head: those who follow it here hear of it at once, others with a beat."""
         for link in self._followers.get(conv, ()):
             if link.window is not None:
-                link.send(frames.Head(link.window.acked, {conv: seq}))
+                link.send(frames.Head(link.window.sent, {conv: seq}))
+
+
+def _is_pulled(row: PostRow) -> bool:
+    """Whether a member fetches the row.
+
+    A pushed one comes by the inbox, with the copy for this very device: served here too, without it, it would be
+    known by its id and the real one be dropped as a repeat.
+    """
+    return not row.strategy.is_pushed or row.kind is EntryKind.MODE
 
 
 def _stored(row: PostRow, device: DeviceId) -> frames.StoredRow:

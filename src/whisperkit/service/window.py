@@ -59,6 +59,14 @@ class DeliveryWindow:
         self._flying_bytes = 0
 
     @property
+    def sent(self) -> Cursor:
+        """The cursor that the device has once all that left arrives."""
+        if not self._flying:
+            return self.acked
+        last = self._flying[-1]
+        return Cursor(self.acked.epoch, last.seq, last.tag)
+
+    @property
     def room(self) -> int:
         """How many more entries may leave now."""
         if self._flying_bytes >= self._max_bytes:
