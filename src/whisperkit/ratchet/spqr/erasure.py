@@ -3,21 +3,71 @@
 The words at the same place in all chunks of an object are the values, at the points 0 to n - 1, of a polynomial
 of degree below n. A chunk with a higher number holds the values at that point. The first n chunks are thus
 the object itself, and a receiver that lost nothing has nothing to compute.
+
+What goes beyond the object is found in one of two ways: by interpolation, which needs no preparation, for the
+first few; then by a transform, which makes 32 at a time (`transform`).
 """
 
 from __future__ import annotations
 
-from struct import Struct
+from functools import lru_cache
 from typing import Final, NamedTuple
 
-from whisperkit.ratchet.spqr.field import lagrange_weights, multiply
+from whisperkit.ratchet.spqr.field import combine, lagrange_weights, redundant_selections, selections
+from whisperkit.ratchet.spqr.transform import BLOCK_CHUNKS, Coefficients, block, coefficients, place_of
 from whisperkit.ratchet.spqr.wire import CHUNK_BYTES
 
-__all__ = ["MAX_CHUNKS", "NOTHING", "Collected", "add", "chunk_at", "restore"]
+__all__ = ["MAX_CHUNKS", "NOTHING", "Collected", "Encoder", "add", "encoder_for", "restore"]
 
 MAX_CHUNKS: Final = 1 << 16
 
-_WORDS: Final = Struct(f">{CHUNK_BYTES // 2}H")
+# How many redundant chunks are interpolated one by one. A little loss needs no more than these; a long run is worth
+# the third of a millisecond that the transform takes to prepare.
+_INTERPOLATED: Final = 8
+
+
+class Encoder:
+    """The chunks of one object.
+
+    Derived data, all of it from an object that goes over the wire: it is shared between states and never stored.
+    What it remembers changes how long a chunk takes and nothing else.
+
+    Args:
+        message: The object, at most 64 whole chunks.
+    """
+
+    __slots__ = ("_block", "_coefficients", "_count", "_message")
+
+    def __init__(self, message: bytes) -> None:
+        self._message = message
+        self._count = len(message) // CHUNK_BYTES
+        self._coefficients: Coefficients | None = None
+        self._block = (-1, b"")
+
+    def chunk(self, index: int) -> bytes:
+        """Chunk number `index`, 0 to 65,535."""
+        if index < self._count:
+            return self._message[index * CHUNK_BYTES : (index + 1) * CHUNK_BYTES]
+        if index < self._count + _INTERPOLATED:
+            rows = [int.from_bytes(chunk, "big") for chunk in _split(self._message)]
+            return combine(rows, redundant_selections(self._count, index)).to_bytes(CHUNK_BYTES, "big")
+        base, data = self._block
+        if base != index - index % BLOCK_CHUNKS:
+            base, data = self._make_block(index - index % BLOCK_CHUNKS)
+        place = place_of(index)
+        return data[place : place + CHUNK_BYTES]
+
+    def _make_block(self, base: int) -> tuple[int, bytes]:
+        if self._coefficients is None:
+            self._coefficients = coefficients(_split(self._message))
+        self._block = base, block(self._coefficients, base)
+        return self._block
+
+
+@lru_cache(maxsize=256)
+def encoder_for(message: bytes) -> Encoder:
+    """The encoder of an object; the same one again if it was asked for lately, as after each load from a store."""
+    return Encoder(message)
 
 
 class Collected(NamedTuple):
@@ -35,12 +85,6 @@ class Collected(NamedTuple):
 NOTHING: Final = Collected()
 
 
-def chunk_at(message: bytes, index: int) -> bytes:
-    """Chunk number `index` of an object of whole chunks."""
-    own = message[index * CHUNK_BYTES : (index + 1) * CHUNK_BYTES]
-    return own or _value(range(len(message) // CHUNK_BYTES), message, index)
-
-
 def add(collected: Collected, index: int, chunk: bytes) -> Collected:
     """Take in a chunk; one that is there already changes nothing."""
     if index in collected.indices:
@@ -51,16 +95,14 @@ def add(collected: Collected, index: int, chunk: bytes) -> Collected:
 def restore(collected: Collected) -> bytes:
     """The object, from as many chunks as it has, whichever they are."""
     indices, data = collected
-    places = {index: place * CHUNK_BYTES for place, index in enumerate(indices)}
-    return b"".join(
-        data[places[index] : places[index] + CHUNK_BYTES] if index in places else _value(indices, data, index)
-        for index in range(len(indices))
-    )
+    chunks = dict(zip(indices, _split(data), strict=True))
+    missing = [index for index in range(len(indices)) if index not in chunks]
+    if missing:
+        rows = [int.from_bytes(chunk, "big") for chunk in chunks.values()]
+        for index, weights in zip(missing, lagrange_weights(indices, missing), strict=True):
+            chunks[index] = combine(rows, selections(weights)).to_bytes(CHUNK_BYTES, "big")
+    return b"".join(chunks[index] for index in range(len(indices)))
 
 
-def _value(points: tuple[int, ...] | range, data: bytes, at: int) -> bytes:
-    """The chunk at one point, from the chunks at others."""
-    out = [0] * (CHUNK_BYTES // 2)
-    for weight, words in zip(lagrange_weights(points, at), _WORDS.iter_unpack(data), strict=True):
-        out = [value ^ multiply(weight, word) for value, word in zip(out, words, strict=True)]
-    return _WORDS.pack(*out)
+def _split(message: bytes) -> list[bytes]:
+    return [message[start : start + CHUNK_BYTES] for start in range(0, len(message), CHUNK_BYTES)]

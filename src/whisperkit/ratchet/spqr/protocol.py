@@ -19,7 +19,7 @@ from whisperkit.ratchet.spqr import wire
 from whisperkit.ratchet.spqr.agreement import SHAPES, Agreement, State
 from whisperkit.ratchet.spqr.chain import MAX_JUMP, EpochChain
 from whisperkit.ratchet.spqr.derivation import MessageKey
-from whisperkit.ratchet.spqr.erasure import MAX_CHUNKS, NOTHING, Collected, chunk_at
+from whisperkit.ratchet.spqr.erasure import MAX_CHUNKS, NOTHING, Collected, encoder_for
 from whisperkit.ratchet.spqr.kem import ML_KEM_768, Kem
 
 __all__ = ["Received", "Sent", "SpqrState", "initial_state", "receive", "send"]
@@ -143,5 +143,5 @@ def _message(agreement: Agreement, index: int, chunks_sent: int) -> tuple[bytes,
     head = wire.opening(agreement.epoch) + wire.encode_varint(index) + bytes([type_])
     if carried is None:
         return head, chunks_sent
-    chunk = wire.encode_varint(chunks_sent) + chunk_at(carried, chunks_sent)
+    chunk = wire.encode_varint(chunks_sent) + encoder_for(carried).chunk(chunks_sent)
     return head + chunk, (chunks_sent + 1) % MAX_CHUNKS
