@@ -148,6 +148,8 @@ class Poster:
         self._under_way[conv] -= 1
         if not self._under_way[conv]:
             del self._under_way[conv]
+        if operation.may_have_noted:
+            self.remember_note(conv)
         if isinstance(result, Failed):
             done(result)
             return
@@ -170,8 +172,6 @@ class Poster:
             self._core.hook.appended(len(result.deliveries))
             done(result)
             return
-        if self._core.spans_partitions and not result.conversation.is_finished:
-            self.remember_note(conv)
         if not row.strategy.is_pushed:
             self._pulled(conv, seq)
         if result.conversation.is_finished:

@@ -65,6 +65,7 @@ class _ConversationOperation:
         self.conv = conv
         self.lane: Partition = conversations.partition(conv)
         self._core = core
+        self.may_have_noted = False
         self._finished: tuple[int, bool] = (0, False)
 
     def finished_upto(self, upto: int, *, is_own_only: bool) -> None:
@@ -92,6 +93,8 @@ class _ConversationOperation:
     def _note(self, work: WorkingSet) -> None:
         """Where a commit can carry it: that this gateway has something to finish here."""
         if work.spans_partitions:
+            # A commit whose reply is lost may have put the note, though the answer is that of a repeat.
+            self.may_have_noted = True
             owner = self._core.owner
             name = owners.partition(owner.gateway)
             work.apply(name, owners.note(work.state(name, owners.OWNERS), owner, self.conv))
