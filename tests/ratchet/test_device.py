@@ -295,7 +295,7 @@ def test_a_repeated_first_message_is_a_duplicate_although_its_prekeys_are_gone(a
     assert not bob.open(second, sender=alice).is_new_session
 
 
-@pytest.mark.parametrize("lost", [b"r/ec/", b"r/signed/", b"r/kyber/"])
+@pytest.mark.parametrize("lost", [b"k/ec/", b"k/signed/", b"k/kyber/"])
 def test_a_first_message_that_names_an_unknown_prekey_is_refused(alice: Party, bob: Party, lost: bytes) -> None:
     alice.meet(bob)
     first = alice.encrypt(b"x", to=bob)
@@ -310,7 +310,7 @@ def test_a_replayed_first_message_is_refused_when_its_session_is_gone(alice: Par
     alice.save(alice.device.process_bundle(alice.records, bundle, remote=bob.id, wall_ms=0).save)
     first = alice.encrypt(b"pay 5", to=bob)
     bob.decrypt(first, sender=alice)
-    bob.records = {key: value for key, value in bob.records.items() if not key.startswith(b"r/session/")}
+    bob.records = {key: value for key, value in bob.records.items() if not key.startswith(b"k/session/")}
 
     with pytest.raises(InvalidMessageError, match="replay"):
         bob.decrypt(first, sender=alice)
@@ -750,5 +750,5 @@ def test_a_first_message_without_a_one_time_prekey_names_fewer_rows(alice: Party
 
     spans = bob.device.records_for(alice.id, message)
 
-    assert not any(span.start.startswith(b"r/ec/") for span in spans)
+    assert not any(span.start.startswith(b"k/ec/") for span in spans)
     assert bob.device.decrypt(narrowed(bob, spans), message, sender=alice.id, wall_ms=0).plaintext == b"x"

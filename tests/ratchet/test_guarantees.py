@@ -182,7 +182,7 @@ def a_first_message_cannot_be_replayed() -> None:
     alice.save(alice.device.process_bundle(alice.records, bundle, remote=bob.id, wall_ms=0).save)
     first = alice.encrypt(b"x", to=bob)
     bob.decrypt(first, sender=alice)
-    bob.records = {key: value for key, value in bob.records.items() if not key.startswith(b"r/session/")}
+    bob.records = {key: value for key, value in bob.records.items() if not key.startswith(b"k/session/")}
     refused(InvalidMessageError, lambda: bob.decrypt(first, sender=alice))
 
 

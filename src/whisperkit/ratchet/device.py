@@ -164,6 +164,10 @@ class Device:
         """The device's public identity key, 33 bytes."""
         return self._identity(records).pair.public
 
+    def registration_id(self, records: Records) -> int:
+        """The number that changes when the device is set up anew: 1 to `MAX_REGISTRATION_ID`."""
+        return self._identity(records).registration_id
+
     def sign(self, records: Records, message: bytes) -> bytes:
         """Sign with the identity key; `whisperkit.ratchet.verify` checks it.
 

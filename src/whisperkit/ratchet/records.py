@@ -78,10 +78,10 @@ __all__ = [
     "used_key",
 ]
 
-IDENTITY_KEY: Final = b"r/identity"
-SIGNED_PREFIX: Final = b"r/signed/"
-KYBER_PREFIX: Final = b"r/kyber/"
-USED_PREFIX: Final = b"r/used/"
+IDENTITY_KEY: Final = b"k/identity"
+SIGNED_PREFIX: Final = b"k/signed/"
+KYBER_PREFIX: Final = b"k/kyber/"
+USED_PREFIX: Final = b"k/used/"
 
 _LAYOUT: Final = 1
 _SEED: Final = Struct(">I32s")
@@ -134,7 +134,7 @@ class Shelf(NamedTuple):
 
 def one_time_prekey_key(number: int) -> bytes:
     """The record of a one-time prekey."""
-    return b"r/ec/" + _number(number)
+    return b"k/ec/" + _number(number)
 
 
 def signed_prekey_key(number: int) -> bytes:
@@ -154,12 +154,12 @@ def used_key(kyber: int, signed: int) -> bytes:
 
 def peer_key(remote: DeviceId) -> bytes:
     """The record of whom a device is taken for."""
-    return b"r/peer/" + remote.encode()
+    return b"k/peer/" + remote.encode()
 
 
 def session_prefix(remote: DeviceId) -> bytes:
     """The record that lists the sessions with a device; the keys of the sessions begin with it."""
-    return b"r/session/" + remote.encode() + b"/"
+    return b"k/session/" + remote.encode() + b"/"
 
 
 def session_key(remote: DeviceId, session: int) -> bytes:
@@ -174,12 +174,12 @@ def skipped_key(remote: DeviceId, session: int, number: int) -> bytes:
 
 def own_sender_key_key(distribution: uuid.UUID) -> bytes:
     """The record of the device's own sender keys."""
-    return b"r/own/" + distribution.bytes
+    return b"k/own/" + distribution.bytes
 
 
 def sender_key_key(distribution: uuid.UUID, sender: DeviceId) -> bytes:
     """The record of another device's sender keys: 62 bytes at most."""
-    return b"r/key/" + distribution.bytes + sender.encode()
+    return b"k/key/" + distribution.bytes + sender.encode()
 
 
 def _number(number: int) -> bytes:

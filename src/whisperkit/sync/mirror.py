@@ -46,6 +46,8 @@ from whisperkit.sync.mirror_state import (
 from whisperkit.sync.mirror_turn import Turn
 
 __all__ = [
+    "MEMBERSHIPS",
+    "PROGRESSES",
     "Arrived",
     "LostTail",
     "Mirror",

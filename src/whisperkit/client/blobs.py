@@ -1,0 +1,126 @@
+"""Attachments of a client: encrypted in pieces on the device, carried by anything, never whole in memory."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from typing import Final, Protocol
+
+from whisperkit.client.content import Attachment
+from whisperkit.errors import UsageError
+from whisperkit.ids import BlobId
+from whisperkit.ratchet import AttachmentDecryptor, AttachmentEncryptor, AttachmentPointer
+from whisperkit.runtime import Runtime
+
+__all__ = ["BlobTransfer", "Uploads"]
+
+# An entry lives thirty days, and the attachment it names one more.
+KEEP_MS: Final = 31 * 86_400_000
+
+Progress = Callable[[int, int], None]
+"""Told how many of how many bytes have gone."""
+
+
+class BlobTransfer(Protocol):
+    """Carries encrypted attachments to and from a server."""
+
+    async def put(self, blob: BlobId, size: int, read: Callable[[], AsyncIterator[bytes]]) -> None:
+        """Upload; `read` begins anew from the start each time it is called.
+
+        Raises:
+            BlobGoneError: The id is used up.
+            TransportError: It could not be completed.
+        """
+        ...
+
+    def get(self, blob: BlobId) -> AsyncIterator[bytes]:
+        """Download, in pieces of any size.
+
+        Raises:
+            BlobGoneError: It is not there any more.
+            TransportError: It could not be completed.
+        """
+        ...
+
+    async def keep(self, blob: BlobId, *, until_ms: int) -> None:
+        """Let it live until then.
+
+        Raises:
+            BlobGoneError: It is not there any more: upload it again.
+            TransportError: It could not be asked for.
+        """
+        ...
+
+
+class Uploads:
+    """Encrypts and uploads, downloads and decrypts.
+
+    Args:
+        transfer: What carries; `None`: there are no attachments.
+        runtime: Clock and randomness.
+    """
+
+    def __init__(self, transfer: BlobTransfer | None, runtime: Runtime) -> None:
+        self._transfer = transfer
+        self._runtime = runtime
+
+    async def upload(
+        self,
+        read: Callable[[], AsyncIterator[bytes]],
+        *,
+        name: str,
+        media_type: str,
+        caption: str = "",
+        spool: Spool,
+    ) -> Attachment:
+        """Encrypt a file into a spool, upload it, and return what goes into the message.
+
+        Args:
+            read: Reads the file from its start, in pieces of any size.
+            name: What to call it.
+            media_type: Such as ``image/jpeg``.
+            caption: A text beside it.
+            spool: Where the encrypted file lies while it is carried, so that an upload can be resumed: encrypting
+                the file a second time would be another file.
+        """
+        encryptor = AttachmentEncryptor(random_bytes=self._runtime.random)
+        async for piece in read():
+            await spool.write(encryptor.update(piece))
+        await spool.write(encryptor.finalize())
+        pointer = encryptor.pointer(name=name, media_type=media_type)
+        blob = BlobId.mint(random_bytes=self._runtime.random)
+        await self._carrier.put(blob, pointer.sealed_size, spool.read)
+        return Attachment(blob, pointer, caption)
+
+    async def download(self, blob: BlobId, pointer: AttachmentPointer) -> AsyncIterator[bytes]:
+        """Download and decrypt, piece by piece; what is yielded is authentic, and the end is checked.
+
+        Raises:
+            AttachmentError: It is altered or cut short.
+        """
+        decryptor = AttachmentDecryptor(pointer)
+        async for piece in self._carrier.get(blob):
+            if plaintext := decryptor.update(piece):
+                yield plaintext
+        decryptor.finalize()
+
+    async def keep(self, blob: BlobId) -> None:
+        """Keep an attachment alive for a message that is about to be sent."""
+        await self._carrier.keep(blob, until_ms=self._runtime.wall_ms() + KEEP_MS)
+
+    @property
+    def _carrier(self) -> BlobTransfer:
+        if self._transfer is None:
+            raise UsageError("this client was made without a carrier of attachments")
+        return self._transfer
+
+
+class Spool(Protocol):
+    """Encrypted bytes on their way."""
+
+    async def write(self, data: bytes) -> None:
+        """Append."""
+        ...
+
+    def read(self) -> AsyncIterator[bytes]:
+        """Read all from the start, in pieces."""
+        ...

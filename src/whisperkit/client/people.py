@@ -1,0 +1,327 @@
+"""Other devices, seen from this one: lists, sessions, trust; and this one's own keys and registration.
+
+Lists of devices are remembered until the server says that they are stale. A session that is missing is opened from
+a bundle, asked for once at a time for each device.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Collection, Iterable
+from typing import Final
+
+from whisperkit.client.records import DeviceRecords, Turn
+from whisperkit.errors import ActionRequiredError, PeerError, UntrustedIdentityError, UsageError
+from whisperkit.ids import ConversationId, DeviceId, MessageId, UserId
+from whisperkit.ratchet import Device, PreKeyBundle, PreKeyUpload, PublicPreKey, SafetyNumber
+from whisperkit.sync import frames
+from whisperkit.sync.frames import MAX_USERS, Frame
+
+__all__ = ["People"]
+
+log = logging.getLogger("whisperkit.client")
+
+Ask = Callable[[MessageId, Frame], Awaitable[Frame]]
+
+_REGISTERED: Final = b"n/registered"
+_PUBLISHED: Final = b"n/published"
+_KNOWN: Final = b"n/direct/"
+REFILL_BELOW: Final = 20
+ONE_TIME_KEYS: Final = 50
+RENEW_MS: Final = 86_400_000
+
+
+class People:
+    """Who is who.
+
+    Args:
+        records: This device's partition.
+        ratchet: Its ratchet.
+        ask: Asks the server.
+        mint: Names requests.
+        wall_ms: The clock.
+    """
+
+    def __init__(
+        self,
+        records: DeviceRecords,
+        ratchet: Device,
+        ask: Ask,
+        *,
+        mint: Callable[[], MessageId],
+        wall_ms: Callable[[], int],
+    ) -> None:
+        self._records = records
+        self._ratchet = ratchet
+        self._ask = ask
+        self._mint = mint
+        self._wall_ms = wall_ms
+        self._lists: dict[UserId, tuple[DeviceId, ...]] = {}
+        self._unreachable: set[DeviceId] = set()
+        self._direct: dict[ConversationId, UserId] = {}
+
+    # ---- lists of devices ----
+
+    async def devices_of(self, users: Collection[UserId]) -> list[DeviceId]:
+        """All devices of users, asked for where they are not known.
+
+        Raises:
+            TransportError: The server cannot be asked now.
+        """
+        missing = [user for user in users if user not in self._lists]
+        for start in range(0, len(missing), MAX_USERS):
+            await self._fetch(tuple(missing[start : start + MAX_USERS]))
+        return [device for user in users for device in self._lists.get(user, ())]
+
+    async def _fetch(self, users: tuple[UserId, ...]) -> None:
+        request = self._mint()
+        answer = await self._ask(request, frames.Devices(request, users))
+        self._lists.update(dict.fromkeys(users, ()))
+        if isinstance(answer, frames.DeviceLists):
+            for user, _, devices in answer.lists:
+                self._lists[user] = tuple(DeviceId(user, device.number) for device in devices)
+
+    def forget_lists(self, devices: Iterable[DeviceId]) -> None:
+        """The lists of these devices' users turned out to be stale."""
+        self.forget_users({device.user for device in devices})
+
+    def forget_users(self, users: Iterable[UserId]) -> None:
+        """The lists of these users may be stale."""
+        for user in users:
+            self._lists.pop(user, None)
+
+    def is_unreachable(self, device: DeviceId) -> bool:
+        """Whether a device had no keys to open a session with, when it was asked for last."""
+        return device in self._unreachable
+
+    # ---- conversations of two ----
+
+    async def note_direct(self, user: UserId) -> ConversationId:
+        """Remember with whom a conversation of two is, so that it can be made when it is first written in."""
+        conv = ConversationId.direct(self._records.device.user, user)
+
+        async def note(turn: Turn) -> None:
+            turn.put([(_KNOWN + conv.encode(), user.encode())])
+
+        if conv not in self._direct:
+            await self._records.run(note)
+            self._direct[conv] = user
+        return conv
+
+    async def find_direct(self, conv: ConversationId) -> UserId | None:
+        """With whom a conversation of two is; `None` if it is no such."""
+        if conv not in self._direct:
+
+            async def look(turn: Turn) -> bytes | None:
+                return await turn.get(_KNOWN + conv.encode())
+
+            stored = await self._records.read(look)
+            if stored is not None:
+                self._direct[conv] = UserId(stored.decode())
+        return self._direct.get(conv)
+
+    # ---- sessions ----
+
+    async def ensure_sessions(self, devices: Collection[DeviceId]) -> frozenset[DeviceId]:
+        """Open the sessions that are missing; returns the devices with which there is one now.
+
+        Raises:
+            TransportError: The server cannot be asked now.
+        """
+        reached: set[DeviceId] = set()
+        for device in devices:
+            if await self._has_session(device) or await self._open_session(device):
+                reached.add(device)
+                self._unreachable.discard(device)
+            else:
+                self._unreachable.add(device)
+        return frozenset(reached)
+
+    async def _has_session(self, remote: DeviceId) -> bool:
+        async def look(turn: Turn) -> bool:
+            rows = await turn.load(self._ratchet.records_for(remote))
+            return self._ratchet.has_session(rows, remote=remote, wall_ms=self._wall_ms())
+
+        return await self._records.read(look)
+
+    async def _open_session(self, remote: DeviceId) -> bool:
+        request = self._mint()
+        answer = await self._ask(request, frames.Take(request, remote))
+        if not isinstance(answer, frames.Bundle) or answer.keys is None:
+            return False
+        bundle = _bundle(answer.keys, remote)
+
+        async def process(turn: Turn) -> None:
+            rows = await turn.load(self._ratchet.records_for(remote))
+            try:
+                saved = self._ratchet.process_bundle(rows, bundle, remote=remote, wall_ms=self._wall_ms())
+            except UntrustedIdentityError as error:
+                peer = self._ratchet.peer(rows, remote)
+                if peer is not None and peer.verified_at_ms is not None:
+                    raise
+                turn.save(self._ratchet.accept_identity(rows, error.found, remote=remote, wall_ms=self._wall_ms()).save)
+                saved = self._ratchet.process_bundle(turn.rows, bundle, remote=remote, wall_ms=self._wall_ms())
+            turn.save(saved.save)
+
+        try:
+            await self._records.run(process)
+        except (PeerError, ActionRequiredError) as error:
+            log.warning("no session", extra={"device": remote, "code": error.code})
+            return False
+        return True
+
+    # ---- trust ----
+
+    async def safety_number(self, remote: DeviceId) -> SafetyNumber:
+        """The safety number with a device."""
+
+        async def look(turn: Turn) -> SafetyNumber:
+            return self._ratchet.safety_number(await turn.load(self._ratchet.records_for(remote)), remote=remote)
+
+        return await self._records.read(look)
+
+    async def mark_verified(self, number: SafetyNumber) -> None:
+        """Note that a person compared a safety number."""
+
+        async def mark(turn: Turn) -> None:
+            rows = await turn.load(self._ratchet.records_for(number.device))
+            turn.save(self._ratchet.mark_verified(rows, number, wall_ms=self._wall_ms()).save)
+
+        await self._records.run(mark)
+
+    async def accept_identity(self, remote: DeviceId, identity_key: bytes) -> None:
+        """Trust another identity key of a device."""
+
+        async def accept(turn: Turn) -> None:
+            rows = await turn.load(self._ratchet.records_for(remote))
+            turn.save(self._ratchet.accept_identity(rows, identity_key, remote=remote, wall_ms=self._wall_ms()).save)
+
+        await self._records.run(accept)
+        self._unreachable.discard(remote)
+
+    # ---- this device ----
+
+    async def identity(self) -> tuple[bytes, int]:
+        """The public identity key and the registration id."""
+
+        async def look(turn: Turn) -> tuple[bytes, int]:
+            rows = await turn.load(self._ratchet.records_for_prekeys()[:1])
+            return bytes(self._ratchet.identity_key(rows)), self._ratchet.registration_id(rows)
+
+        return await self._records.read(look)
+
+    async def sign(self, message: bytes) -> bytes:
+        """Sign with the identity key."""
+
+        async def look(turn: Turn) -> bytes:
+            return self._ratchet.sign(await turn.load(self._ratchet.records_for_prekeys()[:1]), message)
+
+        return await self._records.read(look)
+
+    async def is_registered(self) -> bool:
+        """Whether the server has this device's account."""
+
+        async def look(turn: Turn) -> bool:
+            return await turn.get(_REGISTERED) is not None
+
+        return await self._records.read(look)
+
+    async def note_registered(self) -> None:
+        """The server has this device's account."""
+
+        async def note(turn: Turn) -> None:
+            if await turn.get(_REGISTERED) is None:
+                turn.put([(_REGISTERED, b"1")])
+
+        await self._records.run(note)
+
+    async def publish_prekeys(self) -> None:
+        """Publish prekeys: the first time, once a day, and when the server has few left.
+
+        Raises:
+            TransportError: The server cannot be asked now.
+        """
+
+        async def due(turn: Turn) -> bool:
+            stored = await turn.get(_PUBLISHED)
+            return stored is None or self._wall_ms() - int.from_bytes(stored, "big") >= RENEW_MS
+
+        if not await self._records.read(due):
+            return
+        upload = await self._generate()
+        request = self._mint()
+        answer = await self._ask(request, _publish(request, upload))
+        if not isinstance(answer, frames.Published):
+            raise ActionRequiredError("the server did not take the prekeys")
+
+        async def note(turn: Turn) -> None:
+            turn.put([(_PUBLISHED, self._wall_ms().to_bytes(8, "big"))])
+
+        await self._records.run(note)
+
+    async def forget_published(self) -> None:
+        """Somebody used a one-time key: look again at the next connection whether to make new ones."""
+
+        async def forget(turn: Turn) -> None:
+            turn.delete([_PUBLISHED])
+
+        await self._records.run(forget)
+
+    async def _generate(self) -> PreKeyUpload:
+        async def generate(turn: Turn) -> PreKeyUpload:
+            rows = await turn.load(self._ratchet.records_for_prekeys())
+            made = self._ratchet.generate_prekeys(rows, wall_ms=self._wall_ms(), one_time=ONE_TIME_KEYS)
+            turn.save(made.save)
+            return made.upload
+
+        return await self._records.run(generate)
+
+    async def link(self, number: int, *, identity_key: bytes, registration_id: int) -> None:
+        """Let another device into the account."""
+        request = self._mint()
+        answer = await self._ask(request, frames.Link(request, number, identity_key, registration_id))
+        self.forget_users([self._records.device.user])
+        _check_linked(answer)
+
+    async def unlink(self, number: int) -> None:
+        """Put a device out of the account."""
+        if number == self._records.device.number:
+            raise UsageError("a device is put out by another one")
+        request = self._mint()
+        answer = await self._ask(request, frames.Unlink(request, number))
+        self.forget_users([self._records.device.user])
+        _check_linked(answer)
+
+
+def _check_linked(answer: Frame) -> None:
+    if isinstance(answer, frames.Failed):
+        reason = frames.FailureReason(answer.reason).name.lower().replace("_", " ")
+        raise ActionRequiredError(f"the server refused: {reason}; {answer.detail}")
+
+
+def _bundle(keys: frames.BundleKeys, device: DeviceId) -> PreKeyBundle:
+    one_time = None if keys.one_time is None else PublicPreKey(keys.one_time.number, keys.one_time.key)
+    return PreKeyBundle(
+        keys.registration_id,
+        keys.identity_key,
+        PublicPreKey(*keys.signed),
+        PublicPreKey(*keys.kyber),
+        one_time,
+        device,
+    )
+
+
+def _publish(request: MessageId, upload: PreKeyUpload) -> frames.Publish:
+    def signed(key: PublicPreKey) -> frames.SignedKey:
+        return frames.SignedKey(key.number, key.public, key.signature)
+
+    def kyber(key: PublicPreKey) -> frames.KyberKey:
+        return frames.KyberKey(key.number, key.public, key.signature)
+
+    return frames.Publish(
+        request,
+        signed(upload.signed),
+        kyber(upload.last_resort),
+        tuple(frames.OneTimeKey(key.number, key.public) for key in upload.one_time),
+        tuple(kyber(key) for key in upload.one_time_kyber),
+    )
