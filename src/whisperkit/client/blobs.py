@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Final, Protocol
 
 from whisperkit.client.content import Attachment
@@ -11,20 +11,20 @@ from whisperkit.ids import BlobId
 from whisperkit.ratchet import AttachmentDecryptor, AttachmentEncryptor, AttachmentPointer
 from whisperkit.runtime import Runtime
 
-__all__ = ["BlobTransfer", "Uploads"]
+__all__ = ["BlobTransfer", "ReadAt", "Spool", "Uploads"]
 
 # An entry lives thirty days, and the attachment it names one more.
 KEEP_MS: Final = 31 * 86_400_000
 
-Progress = Callable[[int, int], None]
-"""Told how many of how many bytes have gone."""
+ReadAt = Callable[[int, int], Awaitable[bytes]]
+"""Reads at most so many bytes (second) from an offset (first)."""
 
 
 class BlobTransfer(Protocol):
     """Carries encrypted attachments to and from a server."""
 
-    async def put(self, blob: BlobId, size: int, read: Callable[[], AsyncIterator[bytes]]) -> None:
-        """Upload; `read` begins anew from the start each time it is called.
+    async def put(self, blob: BlobId, size: int, read_at: ReadAt) -> None:
+        """Upload; an upload that was cut off goes on where it ended.
 
         Raises:
             BlobGoneError: The id is used up.
@@ -88,7 +88,7 @@ class Uploads:
         await spool.write(encryptor.finalize())
         pointer = encryptor.pointer(name=name, media_type=media_type)
         blob = BlobId.mint(random_bytes=self._runtime.random)
-        await self._carrier.put(blob, pointer.sealed_size, spool.read)
+        await self._carrier.put(blob, pointer.sealed_size, spool.read_at)
         return Attachment(blob, pointer, caption)
 
     async def download(self, blob: BlobId, pointer: AttachmentPointer) -> AsyncIterator[bytes]:
@@ -121,6 +121,6 @@ class Spool(Protocol):
         """Append."""
         ...
 
-    def read(self) -> AsyncIterator[bytes]:
-        """Read all from the start, in pieces."""
+    async def read_at(self, offset: int, size: int) -> bytes:
+        """Read at most `size` bytes."""
         ...

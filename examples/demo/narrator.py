@@ -1,0 +1,104 @@
+"""How the demo speaks: one line for each event, and at the end of a chapter its claim with the evidence.
+
+Rich draws the lines where there is a terminal; with `NO_COLOR` or in a pipe they are plain text. A state is always a
+glyph and a word too, never a colour alone.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from rich.console import Console
+from rich.markup import escape
+from rich.panel import Panel
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
+
+__all__ = ["Claim", "ClaimFailedError", "Narrator"]
+
+PAUSE_S = 0.6
+
+
+class Claim(NamedTuple):
+    """Something that the demo says and has checked.
+
+    Attributes:
+        text: What is claimed.
+        evidence: What was seen.
+    """
+
+    text: str
+    evidence: str
+
+
+class ClaimFailedError(Exception):
+    """A claim does not hold: the demo ends with exit code 1."""
+
+    def __init__(self, text: str, *, expected: object, found: object) -> None:
+        super().__init__(f"{text}: expected {expected}, found {found}")
+        self.text = text
+        self.expected = expected
+        self.found = found
+
+
+class Narrator:
+    """Tells the story and keeps the claims.
+
+    Args:
+        console: Where to.
+        is_fast: Without pauses.
+        is_stepped: Wait for a key after each chapter.
+    """
+
+    def __init__(self, console: Console, *, is_fast: bool, is_stepped: bool) -> None:
+        self.console = console
+        self.claims: list[Claim] = []
+        self._is_fast = is_fast
+        self._is_stepped = is_stepped
+        self._began = time.monotonic()
+        self._chapter = 0
+
+    @property
+    def seconds(self) -> float:
+        """Since the beginning."""
+        return time.monotonic() - self._began
+
+    def chapter(self, title: str) -> None:
+        """Begin a chapter."""
+        if self._chapter and self._is_stepped:
+            self.console.input("[dim]Enter: next chapter[/dim] ")
+        elif self._chapter and not self._is_fast:
+            time.sleep(PAUSE_S)
+        self._chapter += 1
+        minutes, seconds = divmod(int(self.seconds), 60)
+        head = f"{self._chapter:>2}  {title}"
+        self.console.print(f"\n[bold]{escape(head):<60}[/bold][dim]t+{minutes:02}:{seconds:02}[/dim]")
+
+    def event(self, who: str, what: str, aside: str = "") -> None:
+        """One line: who, what, and what it looks like from behind."""
+        self.console.print(f"    [cyan]{escape(who):<11}[/cyan]{escape(what):<44} [dim]{escape(aside)}[/dim]")
+
+    def claim(self, text: str, *, expected: object, found: object, evidence: str) -> None:
+        """Check a claim and say it.
+
+        Raises:
+            ClaimFailedError: It does not hold.
+        """
+        if expected != found:
+            self.console.print(f"    [bold red]✗ {escape(text)}[/bold red]")
+            self.console.print(f"      expected {escape(str(expected))}")
+            self.console.print(f"      found    {escape(str(found))}")
+            raise ClaimFailedError(text, expected=expected, found=found)
+        self.claims.append(Claim(text, evidence))
+        self.console.print(f"    [green]✓ {escape(text)}[/green]  [dim]({escape(evidence)})[/dim]")
+
+    def panel(self, title: str, lines: Iterable[str]) -> None:
+        """A box that stays for the reader."""
+        body = "\n".join(escape(line) for line in lines)
+        self.console.print(Panel(body, title=escape(title), title_align="left", expand=False))
+
+    def progress(self) -> Progress:
+        """A bar for something that takes a while; in a pipe nothing is drawn until it is done."""
+        columns = (TextColumn("    {task.description}"), BarColumn(), DownloadColumn())
+        return Progress(*columns, console=self.console, transient=not self.console.is_terminal)
