@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from random import Random
 
 import pytest
@@ -27,6 +28,7 @@ def slow_multiply(left: int, right: int) -> int:
     return product
 
 
+@cache
 def slow_inverse(element: int) -> int:
     """The power 2^16 - 2, by squaring."""
     result, power = 1, element

@@ -54,7 +54,7 @@ class Sent(NamedTuple):
 
     Attributes:
         state: The state after it.
-        message: Goes along with the encrypted message: 4 to 53 bytes.
+        message: Goes along with the encrypted message: 4 to 52 bytes.
         key: Is mixed into the key of that message: 32 bytes.
     """
 
