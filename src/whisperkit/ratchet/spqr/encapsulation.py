@@ -13,7 +13,6 @@ Spec:
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from hashlib import sha3_256, sha3_512, shake_128, shake_256
 from operator import add, mul, sub
 from typing import Final, NamedTuple, TypeAlias
@@ -76,8 +75,9 @@ def encapsulate_first(header: bytes, m: bytes) -> FirstHalf:
     secret, r = both[:32], both[32:]
     y = _secret_vector(r)
     rows = [_inverse_ntt(_inner_product([_sample_ntt(rho, i, j) for j in range(K)], y)) for i in range(K)]
-    u = [map(add, row, _noise(r, K + i)) for i, row in enumerate(rows)]
-    ct1 = b"".join(_compress(row, 10) for row in u)
+    ct1 = b"".join(
+        _pack_10([_COMPRESS_10[x % Q] for x in map(add, row, _noise(r, K + i))]) for i, row in enumerate(rows)
+    )
     return FirstHalf(secret, ct1, r + m)
 
 
@@ -89,12 +89,11 @@ def encapsulate_second(half: bytes, ek: bytes) -> bytes:
         ek: The first 1,152 bytes of the encapsulation key, which fit the header.
     """
     r, m = half[:32], half[32:]
-    t = _unpack_12(ek)
-    v = _inverse_ntt(_inner_product([t[i * N : (i + 1) * N] for i in range(K)], _secret_vector(r)))
-    bits = int.from_bytes(m, "little")
-    mu = [(bits >> i & 1) * ((Q + 1) // 2) for i in range(N)]
-    noisy = map(add, map(add, v, _noise(r, 2 * K)), mu)
-    return _compress(noisy, 4)
+    numbers = _unpack_12(ek)
+    t = [_halves(numbers[i * N : (i + 1) * N]) for i in range(K)]
+    v = _inverse_ntt(_inner_product(t, _secret_vector(r)))
+    message = [(byte >> bit & 1) * ((Q + 1) // 2) for byte in m for bit in range(8)]
+    return _pack_4([_COMPRESS_4[x % Q] for x in map(add, map(add, v, _noise(r, 2 * K)), message)])
 
 
 def fits_header(header: bytes, ek: bytes) -> bool:
@@ -102,59 +101,62 @@ def fits_header(header: bytes, ek: bytes) -> bool:
     return sha3_256(ek + header[:32]).digest() == header[32:] and max(_unpack_12(ek)) < Q
 
 
-def _zetas() -> list[int]:
-    """17 to the power of each 7-bit number reversed, in order: the twiddle factors of the transform."""
-    return [pow(17, int(f"{i:07b}"[::-1], 2), Q) for i in range(128)]
+def _power_at(place: int, times: int, plus: int) -> int:
+    return pow(17, times * int(f"{place:07b}"[::-1], 2) + plus, Q)
 
 
-_ZETAS: Final = _zetas()
-# The square of the root that each pair of coefficients is a polynomial modulo.
-_GAMMAS: Final = [pow(17, 2 * int(f"{i:07b}"[::-1], 2) + 1, Q) for i in range(128)]
+def _round(x: int, bits: int) -> int:
+    return ((x << bits) + Q // 2) // Q % (1 << bits)
+
+
+# The twiddle factors: 17 to the power of each 7-bit number reversed. A layer with 2^l blocks uses those from 2^l on,
+# and in the layout here the number of a butterfly's block is its own number modulo 2^l.
+_ZETAS: Final = tuple(_power_at(i, 1, 0) for i in range(128))
+_LAYERS: Final = tuple(tuple(_ZETAS[(1 << layer) + i % (1 << layer)] for i in range(128)) for layer in range(7))
+_INVERSE_LAYERS: Final = tuple(tuple(pow(zeta, -1, Q) for zeta in layer) for layer in reversed(_LAYERS))
+_GAMMAS: Final = tuple(_power_at(i, 2, 1) for i in range(128))
 _ONE_OF_128: Final = pow(128, -1, Q)
+_COMPRESS_10: Final = tuple(_round(x, 10) for x in range(Q))
+_COMPRESS_4: Final = tuple(_round(x, 4) for x in range(Q))
 
 
 def _ntt(f: Polynomial) -> Polynomial:
-    """Algorithm 9."""
-    f = f.copy()
-    twiddle = 1
-    length = 128
-    while length >= 2:
-        for start in range(0, N, 2 * length):
-            zeta = _ZETAS[twiddle]
-            twiddle += 1
-            low = f[start : start + length]
-            high = [zeta * x % Q for x in f[start + length : start + 2 * length]]
-            f[start : start + length] = map(add, low, high)
-            f[start + length : start + 2 * length] = map(sub, low, high)
-        length //= 2
-    return [x % Q for x in f]
+    """Algorithm 9, in constant geometry.
+
+    Each layer pairs the first half of the list with the second, and puts each pair's results side by side. So
+    the bit of the index that is transformed moves from the front to the end, and after seven layers what is
+    left in front is the lowest: all even coefficients come before all odd ones.
+    """
+    for zetas in _LAYERS:
+        low = f[:128]
+        high = [x % Q for x in map(mul, f[128:], zetas)]
+        f = [0] * N
+        f[0::2] = map(add, low, high)
+        f[1::2] = map(sub, low, high)
+    return f
 
 
 def _inverse_ntt(f: Polynomial) -> Polynomial:
-    """Algorithm 10."""
-    f = f.copy()
-    twiddle = 127
-    length = 2
-    while length <= 128:
-        for start in range(0, N, 2 * length):
-            zeta = _ZETAS[twiddle]
-            twiddle -= 1
-            low = f[start : start + length]
-            high = f[start + length : start + 2 * length]
-            f[start : start + length] = map(add, low, high)
-            f[start + length : start + 2 * length] = [zeta * (y - x) % Q for x, y in zip(low, high, strict=True)]
-        length *= 2
+    """Algorithm 10: the layers of `_ntt` undone, and the factors of two at the end."""
+    for zetas in _INVERSE_LAYERS:
+        low, high = f[0::2], f[1::2]
+        f = [*map(add, low, high), *(x % Q for x in map(mul, map(sub, low, high), zetas))]
     return [x * _ONE_OF_128 % Q for x in f]
+
+
+def _halves(f: Polynomial) -> Polynomial:
+    """A transformed polynomial from the order of the standard into the one of `_ntt`."""
+    return f[0::2] + f[1::2]
 
 
 def _inner_product(left: list[Polynomial], right: list[Polynomial]) -> Polynomial:
     """The sum of products of transformed polynomials; algorithms 11 and 12."""
-    out = [0] * N
+    even, odd = [0] * 128, [0] * 128
     for f, g in zip(left, right, strict=True):
-        f0, f1, g0, g1 = f[0::2], f[1::2], g[0::2], g[1::2]
-        out[0::2] = map(add, out[0::2], map(add, map(mul, f0, g0), map(mul, map(mul, f1, g1), _GAMMAS)))
-        out[1::2] = map(add, out[1::2], map(add, map(mul, f0, g1), map(mul, f1, g0)))
-    return [x % Q for x in out]
+        f0, f1, g0, g1 = f[:128], f[128:], g[:128], g[128:]
+        even = list(map(add, even, map(add, map(mul, f0, g0), map(mul, (x % Q for x in map(mul, f1, g1)), _GAMMAS))))
+        odd = list(map(add, odd, map(add, map(mul, f0, g1), map(mul, f1, g0))))
+    return [x % Q for x in even + odd]
 
 
 def _secret_vector(r: bytes) -> list[Polynomial]:
@@ -177,7 +179,7 @@ def _sample_ntt(rho: bytes, i: int, j: int) -> Polynomial:
     while True:
         accepted = [x for x in _unpack_12(xof.digest(size)) if x < Q]
         if len(accepted) >= N:
-            return accepted[:N]
+            return _halves(accepted[:N])
         size += 168
 
 
@@ -190,9 +192,12 @@ def _unpack_12(data: bytes) -> Polynomial:
     return out
 
 
-def _compress(numbers: Iterable[int], bits: int) -> bytes:
-    """256 numbers rounded to so many bits, and packed, the lowest bits first."""
-    joined = 0
-    for place, number in enumerate(numbers):
-        joined |= ((number % Q << bits) + Q // 2) // Q % (1 << bits) << place * bits
-    return joined.to_bytes(N * bits // 8, "little")
+def _pack_10(numbers: list[int]) -> bytes:
+    """Numbers of 10 bits, four in five bytes, the lowest bits first."""
+    groups = zip(numbers[0::4], numbers[1::4], numbers[2::4], numbers[3::4], strict=True)
+    return b"".join((a | b << 10 | c << 20 | d << 30).to_bytes(5, "little") for a, b, c, d in groups)
+
+
+def _pack_4(numbers: list[int]) -> bytes:
+    """Numbers of 4 bits, two in a byte, the lowest bits first."""
+    return bytes(a | b << 4 for a, b in zip(numbers[0::2], numbers[1::2], strict=True))
