@@ -4,8 +4,7 @@ FIPS 203 takes the whole encapsulation key at once. Here the key takes 36 messag
 part of the ciphertext, which depends on the seed of the matrix and the hash of the key alone, is sent
 meanwhile. The two halves together are exactly what a one-shot encapsulation with the same `m` gives.
 
-Polynomials are lists of 256 integers modulo 3,329. Nothing here runs in constant time, and nothing in Python
-can: `docs/security.md` says what that means.
+Polynomials are lists of 256 integers modulo 3,329. Nothing here runs in constant time, and nothing in Python can.
 
 Spec:
     FIPS 203, "Auxiliary Algorithms" and "The K-PKE Component Scheme".
@@ -140,7 +139,7 @@ def _inverse_ntt(f: Polynomial) -> Polynomial:
     """Algorithm 10: the layers of `_ntt` undone, and the factors of two at the end."""
     for zetas in _INVERSE_LAYERS:
         low, high = f[0::2], f[1::2]
-        f = [*map(add, low, high), *(x % Q for x in map(mul, map(sub, low, high), zetas))]
+        f = [*map(add, low, high), *[x % Q for x in map(mul, map(sub, low, high), zetas)]]
     return [x * _ONE_OF_128 % Q for x in f]
 
 
@@ -151,11 +150,14 @@ def _halves(f: Polynomial) -> Polynomial:
 
 def _inner_product(left: list[Polynomial], right: list[Polynomial]) -> Polynomial:
     """The sum of products of transformed polynomials; algorithms 11 and 12."""
-    even, odd = [0] * 128, [0] * 128
+    zeros = [0] * 128
+    even, odd, wrapped = zeros, zeros, zeros
     for f, g in zip(left, right, strict=True):
         f0, f1, g0, g1 = f[:128], f[128:], g[:128], g[128:]
-        even = list(map(add, even, map(add, map(mul, f0, g0), map(mul, (x % Q for x in map(mul, f1, g1)), _GAMMAS))))
+        even = list(map(add, even, map(mul, f0, g0)))
+        wrapped = list(map(add, wrapped, map(mul, f1, g1)))
         odd = list(map(add, odd, map(add, map(mul, f0, g1), map(mul, f1, g0))))
+    even = list(map(add, even, map(mul, [x % Q for x in wrapped], _GAMMAS)))
     return [x % Q for x in even + odd]
 
 
