@@ -25,7 +25,10 @@ class AnyioTask:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self._scope = anyio.CancelScope()
+        # Made where the coroutine runs: `spawn` may be called from a callback of the loop, which is in no task, and
+        # there anyio cannot tell which loop it is on.
+        self._scope: anyio.CancelScope | None = None
+        self._is_dropped = False
         self._is_done = False
 
     @property
@@ -36,15 +39,17 @@ class AnyioTask:
     async def run(self, run: Callable[[], Coroutine[object, object, None]]) -> None:
         """Run to the end, or until dropped; one that was dropped before its first step never takes it."""
         try:
-            with self._scope:
-                if not self._scope.cancel_called:
+            if not self._is_dropped:
+                with anyio.CancelScope() as self._scope:
                     await run()
         finally:
             self._is_done = True
 
     def drop(self) -> None:
         """Cancel."""
-        self._scope.cancel()
+        self._is_dropped = True
+        if self._scope is not None:
+            self._scope.cancel()
 
 
 class AnyioMailbox(Generic[T]):
@@ -99,10 +104,24 @@ class AnyioRuntime:
 
     def __init__(self) -> None:
         self._group: anyio.abc.TaskGroup | None = None
+        self._starting: AnyioMailbox[tuple[AnyioTask, Callable[[], Coroutine[object, object, None]]]] = AnyioMailbox()
 
     async def __aenter__(self) -> AnyioRuntime:
         self._group = await anyio.create_task_group().__aenter__()
+        self._starting = AnyioMailbox()
+        self._group.start_soon(self._start, self._group, name="starter")
         return self
+
+    async def _start(self, group: anyio.abc.TaskGroup) -> None:
+        """Start what `spawn` was asked for.
+
+        `spawn` may be called from a callback of the loop, which is in no task, as plain functions of a server's
+        protocol are; there anyio cannot start one.
+        """
+        while True:
+            started = await self._starting.get()
+            if started is not None:
+                group.start_soon(started[0].run, started[1], name=started[0].name)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -131,7 +150,8 @@ class AnyioRuntime:
             UsageError: The runtime is not open.
         """
         task = AnyioTask(name)
-        self._running().start_soon(task.run, run, name=name)
+        self._running()
+        self._starting.put((task, run))
         return task
 
     def drop(self, task: Task) -> None:
