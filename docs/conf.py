@@ -3,6 +3,7 @@
 import sys
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).parent.parent))  # for `examples`
 sys.path.insert(0, str(Path(__file__).parent / "_ext"))
 
 from whisperkit._version import __version__
@@ -17,6 +18,7 @@ extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.doctest",
     "sphinx.ext.napoleon",
+    "examples_tables",
     "reference",
     "state_table",
 ]

@@ -1,4 +1,4 @@
-"""Write the pages that are read off the package: one for each module, one of all errors, one of all state machines.
+"""Write the pages that are read off the package: for each module, and of all errors, state machines and frames.
 
 They appear in ``reference/generated`` before each build, so that no page has to be written by hand when a
 module is added, and none stays when it goes. The second half links names in docstrings and signatures.
@@ -11,7 +11,9 @@ import enum
 import importlib
 import inspect
 import pkgutil
+import sys
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
@@ -27,6 +29,7 @@ from sphinx.util.typing import ExtensionMetadata
 import whisperkit
 from whisperkit import errors
 from whisperkit.errors import WhisperError
+from whisperkit.sync.wire_page import render_page
 
 __all__ = ["setup"]
 
@@ -48,6 +51,7 @@ def write_pages(app: Sphinx) -> None:
     pages = {f"{module.__name__}.md": module_page(module, modules) for module in modules}
     pages["errors.md"] = errors_page()
     pages["states.md"] = states_page(modules)
+    pages["frames.md"] = render_page().replace("\n### ", "\n## ")
     for stale in {path.name for path in folder.iterdir()} - pages.keys():
         (folder / stale).unlink()
     for name, text in pages.items():
@@ -78,8 +82,8 @@ def module_page(module: ModuleType, modules: list[ModuleType]) -> str:
 
 def export_line(package: ModuleType, name: str) -> str:
     """A line about a name that a package takes from one of its modules."""
-    origin = getattr(getattr(package, name), "__module__", None)
-    full = f"{origin}.{name}" if isinstance(origin, str) else name
+    thing = getattr(package, name)
+    full = f"{thing.__module__}.{name}" if hasattr(thing, "__name__") else name  # a constant has no section
     return f"- {{py:obj}}`{name} <{full}>`" if full != name else f"- `{name}`"
 
 
@@ -120,11 +124,40 @@ def is_table(thing: Any) -> bool:  # Any: whatever a module holds
 # ---- links ----------------------------------------------------------------------------------------------------------
 
 
+def name_in_full(app: Sphinx, doctree: nodes.document) -> None:
+    """Give a short name the meaning that the module's own imports give it: other modules may have one like it."""
+    for node in doctree.findall(pending_xref):
+        target, module = node.get("reftarget", ""), node.get("py:module")
+        if module and target in _imports(module):
+            node["reftarget"], node["short"] = _imports(module)[target], True
+
+
+@cache
+def _imports(module: str) -> Mapping[str, str]:
+    """What a module took from others of the package: short name to full name.
+
+    What those took comes with it, for the signatures of what this one re-exports.
+    """
+    own = _own_imports(module)
+    theirs = dict[str, str]()
+    for origin in {full.rpartition(".")[0] for full in own.values()}:
+        theirs |= _own_imports(origin)
+    return theirs | own
+
+
+def _own_imports(module: str) -> dict[str, str]:
+    found = dict[str, str]()
+    for node in ast.walk(ast.parse(inspect.getsource(importlib.import_module(module)))):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("whisperkit"):
+            found |= {name.asname or name.name: f"{node.module}.{name.name}" for name in node.names}
+    return found
+
+
 def resolve(app: Sphinx, env: BuildEnvironment, node: pending_xref, text: nodes.TextElement) -> nodes.Node | None:
     """Link a short name if just one thing has it; leave names of other libraries as they are.
 
     There is no inventory of theirs, so that the docs build without a network. A full name of ours that
-    leads nowhere stays an error.
+    leads nowhere stays an error, unless its module has it and keeps it to itself.
     """
     if node.get("refdomain") != "py":
         return None
@@ -134,7 +167,8 @@ def resolve(app: Sphinx, env: BuildEnvironment, node: pending_xref, text: nodes.
     if len(found) == 1:
         name, entry = found[0]
         return make_refnode(app.builder, node["refdoc"], entry.docname, entry.node_id, text, name)
-    return None if target.startswith("whisperkit.") and not _is_type_variable(target) else text
+    is_error = target.startswith("whisperkit.") and "short" not in node and not _is_internal(target)
+    return None if is_error else text
 
 
 def _by_defining_module(domain: PythonDomain, target: str) -> list[Any]:
@@ -144,8 +178,11 @@ def _by_defining_module(domain: PythonDomain, target: str) -> list[Any]:
     return [(origin, domain.objects[origin])] if origin in domain.objects else []
 
 
-def _is_type_variable(target: str) -> bool:
-    return isinstance(_import(target), TypeVar)
+def _is_internal(target: str) -> bool:
+    """Whether a name is a type variable, or one that its module uses and does not make public."""
+    thing, module = _import(target), sys.modules.get(target.rpartition(".")[0])
+    is_public = target.rpartition(".")[2] in getattr(module, "__all__", ())
+    return isinstance(thing, TypeVar) or (thing is not None and not is_public)
 
 
 def _import(target: str) -> object:
@@ -161,9 +198,24 @@ def skip_fields_of_tuples(app: Sphinx, what: str, name: str, thing: object, skip
     return True if (inspect.getdoc(thing) or "").startswith("Alias for field number") else None
 
 
+def keep_layout(app: Sphinx, what: str, name: str, thing: object, options: object, lines: list[str]) -> None:
+    """Show the indented blocks of a module's docstring as they stand there: they are code, layouts and diagrams."""
+    if what != "module":
+        return
+    starts = [n for n in range(2, len(lines)) if _opens_block(*lines[n - 2 : n + 1])]
+    for n in reversed(starts):
+        lines[n:n] = ["::", ""]
+
+
+def _opens_block(before: str, blank: str, line: str) -> bool:
+    return line.startswith("    ") and not blank and before[:1].strip() not in ("", "*", "-") and before[-2:] != "::"
+
+
 def setup(app: Sphinx) -> ExtensionMetadata:
     """Connect to the build."""
     app.connect("builder-inited", write_pages)
+    app.connect("doctree-read", name_in_full)
     app.connect("missing-reference", resolve)
+    app.connect("autodoc-process-docstring", keep_layout)
     app.connect("autodoc-skip-member", skip_fields_of_tuples)
     return {"parallel_read_safe": True}
