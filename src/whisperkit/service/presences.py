@@ -96,14 +96,25 @@ class Presences:
             return PresenceState.UNKNOWN, False
         return PresenceState.OFFLINE, True
 
-    async def _tell(self, users: list[UserId], links: set[DeviceLink]) -> None:
+    async def _tell(self, users: list[UserId], links: set[DeviceLink], *, left_here: bool = False) -> None:
+        """Tell links how users are, where that is news.
+
+        Args:
+            users: Who.
+            links: Who watches them.
+            left_here: They were seen leaving this gateway: a directory too young to know does not make that doubtful.
+        """
         names = {accounts.partition(user): user for user in users}
         marks = await self._board.read(names)
         for name, user in names.items():
             state, is_certain = await self.state(user)
+            if left_here and state is PresenceState.UNKNOWN:
+                state, is_certain = PresenceState.OFFLINE, True
             seen = marks.get(name, {}).get(SEEN)
             for link in links:
-                if user in link.watches and self._told.get((user, link.device)) != state:
+                told = self._told.get((user, link.device))
+                # "Not known" is no news to who was told something.
+                if user in link.watches and told != state and (state is not PresenceState.UNKNOWN or told is None):
                     self._told[user, link.device] = state
                     link.send(frames.Presence(user, state, seen, is_certain))
 
@@ -111,7 +122,10 @@ class Presences:
         self._core.hook.presence(state.name.lower(), len(self._links))
         watchers = self._watchers.get(user)
         if watchers:
-            self._core.runtime.spawn(lambda: self._tell([user], set(watchers)), name="tell presence")
+            left_here = state is PresenceState.OFFLINE
+            self._core.runtime.spawn(
+                lambda: self._tell([user], set(watchers), left_here=left_here), name="tell presence"
+            )
 
     async def _keep_time(self) -> None:
         """Let time pass for the tracker, and look at users who may be connected elsewhere."""
