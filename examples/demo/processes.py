@@ -10,6 +10,8 @@ import sys
 import time
 from pathlib import Path
 
+import httpx
+
 __all__ = ["ServerProcess"]
 
 _LISTENING = re.compile(r"listening on (ws://\S+?):(\d+) ")
@@ -65,7 +67,8 @@ class ServerProcess:
         return time.monotonic() - began
 
     async def _until_listening(self) -> None:
-        assert self._process is not None and self._process.stdout is not None  # made with a pipe
+        assert self._process is not None  # started
+        assert self._process.stdout is not None  # made with a pipe
         while line := await self._process.stdout.readline():
             if match := _LISTENING.search(line.decode()):
                 self.port = int(match[2])
@@ -86,6 +89,13 @@ class ServerProcess:
             return 0
         self._process.send_signal(signal.SIGTERM)
         return await self._process.wait()
+
+    async def count(self, metric: str) -> float:
+        """A number of ``/metrics``; 0 if it is not there."""
+        async with httpx.AsyncClient(base_url=self.http, trust_env=False) as http:
+            text = (await http.get("/metrics")).text
+        found = re.search(rf"^whisperkit_{re.escape(metric)} (\S+)$", text, re.MULTILINE)
+        return float(found[1]) if found is not None else 0.0
 
     def holds(self, words: bytes) -> tuple[int, int]:
         """How often words occur in all files of the server, and in how many files was looked."""
