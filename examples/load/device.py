@@ -64,8 +64,8 @@ class FrameDevice:
         self.entries: list[frames.Entry] = []
         self.sent: dict[MessageId, frames.Sent] = {}
         self.marks: dict[MarkKey, int] = {}
-        self.rows: list[frames.StoredRow] = []
-        self.refusals: list[RefusalReason] = []
+        self.ranges: list[frames.Rows] = []
+        self.refusals: list[frames.Refused] = []
         self.faults: list[str] = []
         self.is_live = False
         self._url = url
@@ -203,7 +203,7 @@ class FrameDevice:
                 case frames.DeviceLists(request, _) if request == self._fence:
                     self._compare_marks()
                 case frames.Rows():
-                    self.rows += frame.rows
+                    self.ranges.append(frame)
                 case frames.Head(cursor, _):
                     self.head = cursor
                 case _:
@@ -236,7 +236,7 @@ class FrameDevice:
             sending.done.set()
 
     async def _refused(self, link: Link, refused: frames.Refused) -> None:
-        self.refusals.append(refused.reason)
+        self.refusals.append(refused)
         match refused.reason:
             case RefusalReason.TRY_LATER | RefusalReason.SEND_FIRST:
                 await asyncio.sleep(RETRY_S)

@@ -1,0 +1,26 @@
+"""The reference server on a store that commits to one partition at a time, as on Cassandra: `serve` otherwise.
+
+Usage: serve_stepwise.py, with settings in the environment.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+
+from examples.config import load_config
+from examples.logs import set_up_logging
+from examples.net.signals import wait_for_stop
+from examples.server.app import open_server
+
+
+async def main() -> None:
+    config = load_config(None, environ=os.environ)
+    set_up_logging()
+    async with open_server(config, is_stepwise=True) as server:
+        print(f"listening on ws://{server.host}:{server.port} (stepwise)", flush=True)
+        await wait_for_stop()
+        await server.drain(patience_s=config.limits.drain_s)
+
+
+asyncio.run(main())
