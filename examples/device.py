@@ -182,7 +182,7 @@ async def open_phone(
         is_linked: It joins a user who exists.
         beat_s: How often it says that it is there.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    await anyio.Path(folder).mkdir(parents=True, exist_ok=True)
     device = DeviceId.named(name, number)
     parts = urlsplit(url)
     scheme = "https" if parts.scheme == "wss" else "http"

@@ -66,7 +66,7 @@ class Runtime(Protocol):
         """End a coroutine where it stands, at its present await. Without effect on one that has ended."""
         ...
 
-    def mailbox(self) -> Mailbox[T]:
+    def mailbox(self) -> Mailbox[T]:  # pyright: ignore[reportInvalidTypeVarUse]  # whoever asks says of what
         """Make an empty mailbox."""
         ...
 

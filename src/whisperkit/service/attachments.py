@@ -55,7 +55,7 @@ class Attachments:
         until_ms = self._core.runtime.wall_ms() + RESERVED_MS
         await self._file(blob, until_ms)
         answer: Reserved | Committed | Incomplete | NotYours | Gone = await self._run(
-            blob, lambda state: blobs.reserve(state, owner=owner, size=size, until_ms=until_ms)
+            blob, partial(blobs.reserve, owner=owner, size=size, until_ms=until_ms)
         )
         return answer
 
@@ -63,13 +63,13 @@ class Attachments:
         """Say that an upload is complete; see `whisperkit.blobs.commit`. It lives a day longer than an entry."""
         until_ms = self._core.runtime.wall_ms() + (self._core.config.inbox_days + 1) * DAY_MS
         answer: Committed | Incomplete | NotYours | Gone = await self._run(
-            blob, lambda state: blobs.commit(state, owner=owner, stored=stored, until_ms=until_ms)
+            blob, partial(blobs.commit, owner=owner, stored=stored, until_ms=until_ms)
         )
         return answer
 
     async def keep(self, blob: BlobId, *, until_ms: int) -> Kept | Incomplete | Gone:
         """Let it live until then, at least; see `whisperkit.blobs.keep`."""
-        answer: Kept | Incomplete | Gone = await self._run(blob, lambda state: blobs.keep(state, until_ms=until_ms))
+        answer: Kept | Incomplete | Gone = await self._run(blob, partial(blobs.keep, until_ms=until_ms))
         return answer
 
     async def look(self, blob: BlobId) -> Blob:
@@ -141,7 +141,14 @@ class _OnBlob:
 
 
 # What is filed under an hour has rows only.
-_ROWS_ONLY: Final[Codec[None]] = Codec(lambda _data: None, lambda _state: b"")
+def _decode_nothing(_data: bytes) -> None: ...
+
+
+def _encode_nothing(_state: None) -> bytes:
+    return b""
+
+
+_ROWS_ONLY: Final[Codec[None]] = Codec(_decode_nothing, _encode_nothing)
 
 
 class _File:
