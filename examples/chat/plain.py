@@ -15,6 +15,8 @@ import time
 from pathlib import Path
 from typing import Final
 
+import anyio
+
 from examples.device import Phone, open_phone
 from whisperkit.client.content import Attachment, Text
 from whisperkit.client.events import ConnectionChanged, ConnectionState, Event, IdentityChanged, Recorded
@@ -164,7 +166,7 @@ class PlainChat:
                     _print(f"group {self._open[:8]} with {rest}")
                 case "/file":
                     await self._phone.send_file(
-                        self._here(), Path(rest).expanduser(), media_type="application/octet-stream"
+                        self._here(), Path(await anyio.Path(rest).expanduser()), media_type="application/octet-stream"
                     )
                 case "/open":
                     await self._save(int(rest or "1"))
@@ -208,7 +210,7 @@ class PlainChat:
         attachment = files[-number]
         # The name is the sender's word: only its last part, and never over a file that is there.
         path = Path(Path(attachment.pointer.name).name or "file")
-        if path.exists():
+        if await anyio.Path(path).exists():
             raise ValueError(f"{path} is there already")
         size = await self._phone.save_file(attachment, path)
         _print(f"saved {path}, {size:,} bytes")
