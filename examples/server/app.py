@@ -26,7 +26,6 @@ from whisperkit.partitions import Partition
 from whisperkit.ratchet import verify
 from whisperkit.service import AttachedLink, MessageService, ServiceConfig
 from whisperkit.stores import PartitionStore, Stores
-from whisperkit.testing import Stepwise
 
 __all__ = ["ChatServer", "open_server"]
 
@@ -127,7 +126,12 @@ async def open_server(config: Config, *, is_stepwise: bool = False) -> AsyncGene
     async with open_sqlite(config.server.sqlite_path) as sqlite:
         metrics = Metrics(version=__version__, profile=config.server.profile, schema=len(MIGRATIONS))
         blobs = FileBlobs(config.server.blob_path)
-        partitions: PartitionStore = Stepwise(sqlite) if is_stepwise else sqlite
+        partitions: PartitionStore = sqlite
+        if is_stepwise:
+            # Here, because the kits of `whisperkit.testing` need more than a server has installed.
+            from whisperkit.testing import Stepwise
+
+            partitions = Stepwise(sqlite)
         stores = Stores.over(partitions, marks=sqlite, blobs=blobs)
         service = MessageService(
             stores,
