@@ -45,6 +45,7 @@ class Draft(NamedTuple):
         to: Of an aside: the device.
         content: Of an aside: what is said, encoded.
         change: Of a ROSTER draft.
+        is_fresh: Of an aside: open a new session for it, because the old one may be broken.
     """
 
     order: int
@@ -54,6 +55,7 @@ class Draft(NamedTuple):
     to: DeviceId | None = None
     content: bytes = b""
     change: RosterChange | None = None
+    is_fresh: bool = False
 
     @property
     def key(self) -> bytes:
@@ -81,10 +83,11 @@ async def put_draft(
     to: DeviceId | None = None,
     content: bytes = b"",
     change: RosterChange | None = None,
+    is_fresh: bool = False,
 ) -> Draft:
     """Write a draft behind all others."""
-    draft = Draft(await next_order(turn), kind, conv, message_id, to, content, change)
-    turn.put([(draft.key, msgpack.packb((kind, conv, message_id, to, content, change)))])
+    draft = Draft(await next_order(turn), kind, conv, message_id, to, content, change, is_fresh)
+    turn.put([(draft.key, msgpack.packb((kind, conv, message_id, to, content, change, is_fresh)))])
     return draft
 
 
@@ -95,7 +98,7 @@ def read_draft(row: Row) -> Draft:
         CorruptStateError: It is none.
     """
     try:
-        kind, conv, message_id, to, content, change = msgpack.unpackb(row.value, use_list=False)
+        kind, conv, message_id, to, content, change, is_fresh = msgpack.unpackb(row.value, use_list=False)
         return Draft(
             int.from_bytes(row.key[2:], "big"),
             DraftKind(kind),
@@ -104,6 +107,7 @@ def read_draft(row: Row) -> Draft:
             None if to is None else DeviceId.parse(to),
             content,
             None if change is None else RosterChange(*(tuple(map(UserId, users)) for users in change)),
+            bool(is_fresh),
         )
     except (ValueError, TypeError, PeerError) as error:
         raise CorruptStateError(kind="draft", reason=type(error).__name__) from error

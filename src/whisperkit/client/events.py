@@ -13,6 +13,7 @@ __all__ = [
     "ConnectionChanged",
     "ConnectionState",
     "Event",
+    "EventsLost",
     "IdentityChanged",
     "PresenceChanged",
     "Recorded",
@@ -72,4 +73,10 @@ class TypingHeard(NamedTuple):
     user: UserId
 
 
-Event: TypeAlias = Recorded | IdentityChanged | ConnectionChanged | TicksMoved | PresenceChanged | TypingHeard
+class EventsLost(NamedTuple):
+    """Whoever listens was too slow, and some events were dropped: look at everything again."""
+
+
+Event: TypeAlias = (
+    Recorded | IdentityChanged | ConnectionChanged | TicksMoved | PresenceChanged | TypingHeard | EventsLost
+)

@@ -14,12 +14,13 @@ from typing import Final, NamedTuple
 import msgpack
 
 from whisperkit.client.content import Content, decode_content
+from whisperkit.client.keys import conv_bytes as _conv
 from whisperkit.client.records import Turn
 from whisperkit.errors import CorruptStateError, PeerError
 from whisperkit.ids import ConversationId, ConversationSeq, DeviceId, MessageId
 from whisperkit.partitions import Row, Span, prefix
 
-__all__ = ["Note", "Record", "find", "forget_pending_place", "page_span", "place_of", "read", "write"]
+__all__ = ["Note", "Record", "above", "fail", "find", "forget_pending_place", "page_span", "place_of", "read", "write"]
 
 _HISTORY: Final = b"h/"
 _BY_ID: Final = b"m/"
@@ -75,16 +76,15 @@ class Record(NamedTuple):
         return f"Record({self.conv}, {self.message_id}, seq={self.seq}, note={self.note.name})"
 
 
-def _conv(conv: ConversationId) -> bytes:
-    """Sixteen bytes for a conversation: its id may be as long as a key."""
-    return blake2b(conv.encode(), digest_size=16).digest()
-
-
 def place_of(record: Record, *, order: int = 0) -> bytes:
     """The key of a record: by number, or by the order of writing while it has none."""
     if record.seq:
         return _HISTORY + _conv(record.conv) + b"\x00" + record.seq.to_bytes(8, "big") + record.message_id[-8:]
     return _HISTORY + _conv(record.conv) + _PENDING + order.to_bytes(8, "big") + record.message_id[-8:]
+
+
+def _index(conv: ConversationId, message_id: MessageId, sender: DeviceId | None) -> bytes:
+    return _BY_ID + message_id + blake2b(f"{conv}\n{sender}".encode(), digest_size=16).digest()
 
 
 def page_span(conv: ConversationId, *, below: bytes | None = None) -> Span:
@@ -98,12 +98,17 @@ def write(turn: Turn, record: Record, *, order: int = 0) -> None:
     place = place_of(record, order=order)
     fields = (record.conv, record.message_id, record.sender, record.seq, record.at_ms, record.note)
     value = msgpack.packb((*fields, record.content, record.failed))
-    turn.put([(place, value), (_BY_ID + record.message_id + _conv(record.conv), place)])
+    turn.put([(place, value), (_index(record.conv, record.message_id, record.sender), place)])
 
 
-async def find(turn: Turn, conv: ConversationId, message_id: MessageId) -> tuple[bytes, Record] | None:
-    """A record by its message id, with its key."""
-    place = await turn.get(_BY_ID + message_id + _conv(conv))
+async def find(
+    turn: Turn, conv: ConversationId, message_id: MessageId, sender: DeviceId | None
+) -> tuple[bytes, Record] | None:
+    """A record by its message id and its sender, with its key.
+
+    The sender is part of it, or a member could put a message of theirs in the place of another's.
+    """
+    place = await turn.get(_index(conv, message_id, sender))
     value = None if place is None else await turn.get(place)
     return None if place is None or value is None else (place, read(Row(place, value)))
 
@@ -111,6 +116,23 @@ async def find(turn: Turn, conv: ConversationId, message_id: MessageId) -> tuple
 def forget_pending_place(turn: Turn, place: bytes) -> None:
     """Delete a record's row at a place that is no longer its own; the new one is written by `write`."""
     turn.delete([place])
+
+
+def above(conv: ConversationId, seq: int) -> Span:
+    """The records of a conversation with larger numbers."""
+    start = _HISTORY + _conv(conv) + b"\x00"
+    return Span(start + (seq + 1).to_bytes(8, "big"), start + b"\xff")
+
+
+async def fail(turn: Turn, conv: ConversationId, message_id: MessageId, sender: DeviceId, reason: str) -> Record | None:
+    """Note that a message of this device will never be sent, and why; `None` if it is not here."""
+    found = await find(turn, conv, message_id, sender)
+    if found is None:
+        return None
+    place, record = found
+    record = record._replace(failed=reason)
+    write(turn, record, order=int.from_bytes(place[-16:-8], "big"))
+    return record
 
 
 def read(row: Row) -> Record:

@@ -10,8 +10,10 @@ import logging
 from collections.abc import Awaitable, Callable, Collection, Iterable
 from typing import Final
 
+from whisperkit.client.opening import IdentityChanged
 from whisperkit.client.records import DeviceRecords, Turn
-from whisperkit.errors import ActionRequiredError, PeerError, UntrustedIdentityError, UsageError
+from whisperkit.client.unread import Unread
+from whisperkit.errors import ActionRequiredError, LinkClosedError, PeerError, UntrustedIdentityError, UsageError
 from whisperkit.ids import ConversationId, DeviceId, MessageId, UserId
 from whisperkit.ratchet import Device, PreKeyBundle, PreKeyUpload, PublicPreKey, SafetyNumber
 from whisperkit.sync import frames
@@ -24,11 +26,15 @@ log = logging.getLogger("whisperkit.client")
 Ask = Callable[[MessageId, Frame], Awaitable[Frame]]
 
 _REGISTERED: Final = b"n/registered"
-_PUBLISHED: Final = b"n/published"
+_STOCK: Final = b"n/stock"
+_CONNECTION: Final = b"n/connection"
 _KNOWN: Final = b"n/direct/"
 REFILL_BELOW: Final = 20
 ONE_TIME_KEYS: Final = 50
 RENEW_MS: Final = 86_400_000
+# How long a list of devices is believed. Small groups hear at once when it is stale; a mid one only by looking.
+LIST_MS: Final = 600_000
+UNREACHABLE_MS: Final = 60_000
 
 
 class People:
@@ -38,6 +44,8 @@ class People:
         records: This device's partition.
         ratchet: Its ratchet.
         ask: Asks the server.
+        tell: Told when a device has another identity.
+        unread: What could not be read.
         mint: Names requests.
         wall_ms: The clock.
     """
@@ -47,6 +55,8 @@ class People:
         records: DeviceRecords,
         ratchet: Device,
         ask: Ask,
+        tell: Callable[[IdentityChanged], None],
+        unread: Unread,
         *,
         mint: Callable[[], MessageId],
         wall_ms: Callable[[], int],
@@ -54,10 +64,12 @@ class People:
         self._records = records
         self._ratchet = ratchet
         self._ask = ask
+        self._tell = tell
+        self._unread = unread
         self._mint = mint
         self._wall_ms = wall_ms
-        self._lists: dict[UserId, tuple[DeviceId, ...]] = {}
-        self._unreachable: set[DeviceId] = set()
+        self._lists: dict[UserId, tuple[int, tuple[DeviceId, ...]]] = {}
+        self._unreachable: dict[DeviceId, int] = {}
         self._direct: dict[ConversationId, UserId] = {}
 
     # ---- lists of devices ----
@@ -68,18 +80,21 @@ class People:
         Raises:
             TransportError: The server cannot be asked now.
         """
-        missing = [user for user in users if user not in self._lists]
+        oldest = self._wall_ms() - LIST_MS
+        missing = [user for user in users if self._lists.get(user, (0, ()))[0] < oldest]
         for start in range(0, len(missing), MAX_USERS):
             await self._fetch(tuple(missing[start : start + MAX_USERS]))
-        return [device for user in users for device in self._lists.get(user, ())]
+        return [device for user in users for device in self._lists.get(user, (0, ()))[1]]
 
     async def _fetch(self, users: tuple[UserId, ...]) -> None:
         request = self._mint()
         answer = await self._ask(request, frames.Devices(request, users))
-        self._lists.update(dict.fromkeys(users, ()))
-        if isinstance(answer, frames.DeviceLists):
-            for user, _, devices in answer.lists:
-                self._lists[user] = tuple(DeviceId(user, device.number) for device in devices)
+        if not isinstance(answer, frames.DeviceLists):
+            raise LinkClosedError(reason="TRY_LATER", retry_after_s=None)
+        now = self._wall_ms()
+        self._lists.update(dict.fromkeys(users, (now, ())))
+        for user, _, devices in answer.lists:
+            self._lists[user] = now, tuple(DeviceId(user, device.number) for device in devices)
 
     def forget_lists(self, devices: Iterable[DeviceId]) -> None:
         """The lists of these devices' users turned out to be stale."""
@@ -91,8 +106,8 @@ class People:
             self._lists.pop(user, None)
 
     def is_unreachable(self, device: DeviceId) -> bool:
-        """Whether a device had no keys to open a session with, when it was asked for last."""
-        return device in self._unreachable
+        """Whether a device had no keys to open a session with, when it was asked for within the last minute."""
+        return self._wall_ms() - self._unreachable.get(device, 0) < UNREACHABLE_MS
 
     # ---- conversations of two ----
 
@@ -132,10 +147,18 @@ class People:
         for device in devices:
             if await self._has_session(device) or await self._open_session(device):
                 reached.add(device)
-                self._unreachable.discard(device)
+                self._unreachable.pop(device, None)
             else:
-                self._unreachable.add(device)
+                self._unreachable[device] = self._wall_ms()
         return frozenset(reached)
+
+    async def renew_session(self, device: DeviceId) -> None:
+        """Open a new session beside the one there is, which may be broken on the other side.
+
+        Raises:
+            TransportError: The server cannot be asked now.
+        """
+        await self._open_session(device)
 
     async def _has_session(self, remote: DeviceId) -> bool:
         async def look(turn: Turn) -> bool:
@@ -150,14 +173,18 @@ class People:
         if not isinstance(answer, frames.Bundle) or answer.keys is None:
             return False
         bundle = _bundle(answer.keys, remote)
+        changed: list[IdentityChanged] = []
 
         async def process(turn: Turn) -> None:
+            changed.clear()
             rows = await turn.load(self._ratchet.records_for(remote))
             try:
                 saved = self._ratchet.process_bundle(rows, bundle, remote=remote, wall_ms=self._wall_ms())
             except UntrustedIdentityError as error:
                 peer = self._ratchet.peer(rows, remote)
-                if peer is not None and peer.verified_at_ms is not None:
+                is_verified = peer is not None and peer.verified_at_ms is not None
+                changed.append(IdentityChanged(remote, is_verified))
+                if is_verified:
                     raise
                 turn.save(self._ratchet.accept_identity(rows, error.found, remote=remote, wall_ms=self._wall_ms()).save)
                 saved = self._ratchet.process_bundle(turn.rows, bundle, remote=remote, wall_ms=self._wall_ms())
@@ -168,6 +195,9 @@ class People:
         except (PeerError, ActionRequiredError) as error:
             log.warning("no session", extra={"device": remote, "code": error.code})
             return False
+        finally:
+            for event in changed:
+                self._tell(event)
         return True
 
     # ---- trust ----
@@ -195,9 +225,12 @@ class People:
         async def accept(turn: Turn) -> None:
             rows = await turn.load(self._ratchet.records_for(remote))
             turn.save(self._ratchet.accept_identity(rows, identity_key, remote=remote, wall_ms=self._wall_ms()).save)
+            # What was sent meanwhile could be read by neither side.
+            await self._unread.invite(turn, remote)
+            await self._unread.ask_all(turn, remote)
 
         await self._records.run(accept)
-        self._unreachable.discard(remote)
+        self._unreachable.pop(remote, None)
 
     # ---- this device ----
 
@@ -235,46 +268,65 @@ class People:
 
         await self._records.run(note)
 
+    async def next_connection_no(self) -> int:
+        """The number of the next attempt to connect: higher than all before, also after the clock was set back."""
+
+        async def rise(turn: Turn) -> int:
+            stored = await turn.get(_CONNECTION)
+            number = max(int.from_bytes(stored or b"", "big") + 1, self._wall_ms())
+            turn.put([(_CONNECTION, number.to_bytes(8, "big"))])
+            return number
+
+        return await self._records.run(rise)
+
+    # ---- this device's prekeys ----
+
+    async def prekey_used(self, turn: Turn) -> None:
+        """Note that somebody used a one-time key."""
+        stock = await _stock(turn)
+        if stock is not None:
+            turn.put([(_STOCK, _packed(stock[0], max(0, stock[1] - 1)))])
+
     async def publish_prekeys(self) -> None:
-        """Publish prekeys: the first time, once a day, and when the server has few left.
+        """Publish prekeys: the first time, once a day, and when there are few left.
 
         Raises:
             TransportError: The server cannot be asked now.
         """
+        for _ in range(2):  # the first answer may say that more were taken than were used
+            missing = await self._records.read(self._missing_prekeys)
+            if missing is None:
+                return
+            await self._publish(missing)
 
-        async def due(turn: Turn) -> bool:
-            stored = await turn.get(_PUBLISHED)
-            return stored is None or self._wall_ms() - int.from_bytes(stored, "big") >= RENEW_MS
+    async def _missing_prekeys(self, turn: Turn) -> int | None:
+        """How many to make; `None` if nothing is to be published."""
+        stock = await _stock(turn)
+        if stock is None:
+            return ONE_TIME_KEYS
+        published_at_ms, count = stock
+        if count >= REFILL_BELOW and self._wall_ms() - published_at_ms < RENEW_MS:
+            return None
+        return max(0, ONE_TIME_KEYS - count)
 
-        if not await self._records.read(due):
-            return
-        upload = await self._generate()
+    async def _publish(self, one_time: int) -> None:
+        async def generate(turn: Turn) -> PreKeyUpload:
+            rows = await turn.load(self._ratchet.records_for_prekeys())
+            made = self._ratchet.generate_prekeys(rows, wall_ms=self._wall_ms(), one_time=one_time)
+            turn.save(made.save)
+            return made.upload
+
+        upload = await self._records.run(generate)
         request = self._mint()
         answer = await self._ask(request, _publish(request, upload))
         if not isinstance(answer, frames.Published):
             raise ActionRequiredError("the server did not take the prekeys")
+        count = min(answer.ec_count, answer.kyber_count)
 
         async def note(turn: Turn) -> None:
-            turn.put([(_PUBLISHED, self._wall_ms().to_bytes(8, "big"))])
+            turn.put([(_STOCK, _packed(self._wall_ms(), count))])
 
         await self._records.run(note)
-
-    async def forget_published(self) -> None:
-        """Somebody used a one-time key: look again at the next connection whether to make new ones."""
-
-        async def forget(turn: Turn) -> None:
-            turn.delete([_PUBLISHED])
-
-        await self._records.run(forget)
-
-    async def _generate(self) -> PreKeyUpload:
-        async def generate(turn: Turn) -> PreKeyUpload:
-            rows = await turn.load(self._ratchet.records_for_prekeys())
-            made = self._ratchet.generate_prekeys(rows, wall_ms=self._wall_ms(), one_time=ONE_TIME_KEYS)
-            turn.save(made.save)
-            return made.upload
-
-        return await self._records.run(generate)
 
     async def link(self, number: int, *, identity_key: bytes, registration_id: int) -> None:
         """Let another device into the account."""
@@ -291,6 +343,16 @@ class People:
         answer = await self._ask(request, frames.Unlink(request, number))
         self.forget_users([self._records.device.user])
         _check_linked(answer)
+
+
+async def _stock(turn: Turn) -> tuple[int, int] | None:
+    """When prekeys were published last, and how many should be left; `None` if they never were."""
+    stored = await turn.get(_STOCK)
+    return None if stored is None else (int.from_bytes(stored[:8], "big"), int.from_bytes(stored[8:], "big"))
+
+
+def _packed(published_at_ms: int, count: int) -> bytes:
+    return published_at_ms.to_bytes(8, "big") + count.to_bytes(4, "big")
 
 
 def _check_linked(answer: Frame) -> None:

@@ -5,16 +5,18 @@ the turn is run again from the beginning. What it computed before, a ciphertext 
 left the device, so it is thrown away and made afresh.
 
 A commit whose outcome is unknown is looked up: every commit writes a random mark; if the mark is there, it happened.
-Until that is known nothing leaves, so a message key is never used for two texts.
+If it is not, the turn is run again as after a conflict: should the lost commit still arrive, one of the two is refused.
+Until one is known to have happened nothing leaves, so a message key is never used for two texts that anybody sees;
+at worst a key is skipped.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from typing import Final, TypeVar
 
-from whisperkit.errors import ConflictError, OutcomeUnknownError, StoreError
+from whisperkit.errors import ConflictError, OutcomeUnknownError, StoreError, WhisperError
 from whisperkit.ids import DeviceId
 from whisperkit.partitions import Change, Head, Partition, Row, Span
 from whisperkit.ratchet import Save
@@ -23,11 +25,14 @@ from whisperkit.stores import PartitionStore, commit_changes
 
 __all__ = ["DeviceRecords", "Turn", "exactly"]
 
+R = TypeVar("R")
 T = TypeVar("T")
 
 MAX_ATTEMPTS: Final = 8
+READS_BESIDE: Final = 3
 _MARK: Final = b"x"
 _PAGE: Final = 1_000
+_FIRST_WAIT_S: Final = 0.01
 
 
 def exactly(key: bytes) -> Span:
@@ -41,7 +46,7 @@ class Turn:
     def __init__(self, store: PartitionStore, partition: Partition, head: Head | None) -> None:
         self.state = head.state if head is not None else b""
         self._before = self.state
-        self._version = head.version if head is not None else 0
+        self.version = head.version if head is not None else 0
         self._store = store
         self._partition = partition
         self._loaded: dict[bytes, bytes] = {}
@@ -52,8 +57,8 @@ class Turn:
         """Rows of spans, all of them; returns everything that is loaded and not deleted."""
         for span in spans:
             rest = span
-            while self._version:
-                page = await self._store.rows(self._partition, [rest], limit=_PAGE)
+            while self.version:
+                page = await self._rows(rest, _PAGE)
                 self._loaded.update(page)
                 if len(page) < _PAGE:
                     break
@@ -62,9 +67,13 @@ class Turn:
 
     async def last(self, span: Span, *, limit: int) -> list[Row]:
         """The last rows of a span, newest first; nothing under change is among them."""
-        if not self._version:
+        if not self.version:
             return []
-        return list(await self._store.rows(self._partition, [span._replace(reverse=True)], limit=limit))
+        return list(await self._rows(span._replace(reverse=True), limit))
+
+    async def first(self, span: Span, *, limit: int) -> list[Row]:
+        """The first rows of a span; nothing under change is among them."""
+        return list(await self._rows(span, limit)) if self.version else []
 
     async def get(self, key: bytes) -> bytes | None:
         """One row."""
@@ -112,7 +121,7 @@ class Turn:
         """
         self.put([(_MARK, mark)])
         put = tuple(Row(key, value) for key, value in self._put.items())
-        change = Change(self._partition, self._version, self.state, put, tuple(self._deleted))
+        change = Change(self._partition, self.version, self.state, put, tuple(self._deleted))
         try:
             await commit_changes(self._store, [change])
         except OutcomeUnknownError:
@@ -120,8 +129,11 @@ class Turn:
                 raise
 
     async def _happened(self, mark: bytes) -> bool:
-        rows = await self._store.rows(self._partition, [exactly(_MARK)], limit=1)
+        rows = await self._rows(exactly(_MARK), 1)
         return bool(rows) and rows[0].value == mark
+
+    async def _rows(self, span: Span, limit: int) -> Sequence[Row]:
+        return await _asking(f"rows of {self._partition}", self._store.rows(self._partition, [span], limit=limit))
 
 
 class DeviceRecords:
@@ -130,22 +142,13 @@ class DeviceRecords:
     Args:
         store: Where it is.
         device: Whose.
-        random_bytes: For the marks of commits.
-        runtime: To let turns wait for each other; without one they are told apart by conflicts alone.
+        runtime: Lets turns wait for each other, and waits between attempts.
     """
 
-    def __init__(
-        self,
-        store: PartitionStore,
-        device: DeviceId,
-        *,
-        random_bytes: Callable[[int], bytes],
-        runtime: Runtime | None = None,
-    ) -> None:
+    def __init__(self, store: PartitionStore, device: DeviceId, runtime: Runtime) -> None:
         self.device = device
         self.partition = Partition(f"device/{device}")
         self._store = store
-        self._random_bytes = random_bytes
         self._runtime = runtime
         self._is_busy = False
         self._waiting: deque[Mailbox[bool]] = deque()
@@ -161,45 +164,78 @@ class DeviceRecords:
         """
         await self._acquire()
         try:
-            return await self._run(work)
+            return await self._persist(lambda: self._attempt(work))
         finally:
             self._release()
 
     async def read(self, work: Callable[[Turn], Awaitable[T]]) -> T:
-        """Run a turn that changes nothing."""
-        return await work(await self._begin())
-
-    async def _run(self, work: Callable[[Turn], Awaitable[T]]) -> T:
-        last: StoreError | None = None
-        for _ in range(MAX_ATTEMPTS):
-            turn = await self._begin()
-            answer = await work(turn)
-            if not turn.has_changes:
+        """Run a turn that changes nothing; what it reads is all of one version."""
+        for _ in range(READS_BESIDE):
+            answer, is_whole = await self._persist(lambda: self._look(work))
+            if is_whole:
                 return answer
+        # The device is busy writing: wait for a turn of its own.
+        await self._acquire()
+        try:
+            return (await self._persist(lambda: self._look(work)))[0]
+        finally:
+            self._release()
+
+    async def _attempt(self, work: Callable[[Turn], Awaitable[T]]) -> T:
+        turn = await self._begin()
+        answer = await work(turn)
+        if turn.has_changes:
+            await turn.commit(self._runtime.random(8))
+        return answer
+
+    async def _look(self, work: Callable[[Turn], Awaitable[T]]) -> tuple[T, bool]:
+        turn = await self._begin()
+        answer = await work(turn)
+        return answer, (await self._begin()).version == turn.version
+
+    async def _persist(self, attempt: Callable[[], Awaitable[T]]) -> T:
+        last: StoreError | None = None
+        for number in range(MAX_ATTEMPTS):
             try:
-                await turn.commit(self._random_bytes(8))
+                return await attempt()
             except (ConflictError, OutcomeUnknownError) as error:
                 last = error
-            else:
-                return answer
+            await self._runtime.sleep(_FIRST_WAIT_S * (1 << number) * self._runtime.random(1)[0] / 256)
         assert last is not None  # the loop ran
         raise last
 
     async def _begin(self) -> Turn:
-        heads: Mapping[Partition, Head] = await self._store.heads([self.partition])
+        heads: Mapping[Partition, Head] = await _asking("heads", self._store.heads([self.partition]))
         return Turn(self._store, self.partition, heads.get(self.partition))
 
     async def _acquire(self) -> None:
-        if self._runtime is None:
+        if not self._is_busy:
+            self._is_busy = True
             return
-        if self._is_busy:
-            box: Mailbox[bool] = self._runtime.mailbox()
-            self._waiting.append(box)
+        box: Mailbox[bool] = self._runtime.mailbox()
+        self._waiting.append(box)
+        try:
             await box.get()
-        self._is_busy = True
+        except BaseException:
+            # Cancelled while it waited: it leaves the queue, or hands on the turn that it was given just now.
+            if box in self._waiting:
+                self._waiting.remove(box)
+            else:
+                self._release()
+            raise
 
     def _release(self) -> None:
         if self._waiting:
             self._waiting.popleft().put(True)
         else:
             self._is_busy = False
+
+
+async def _asking(operation: str, call: Awaitable[R]) -> R:
+    """Turn whatever a backend raises into an unknown outcome, so that adapters need no try/except."""
+    try:
+        return await call
+    except WhisperError:
+        raise
+    except Exception as error:
+        raise OutcomeUnknownError(operation) from error

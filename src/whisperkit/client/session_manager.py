@@ -6,14 +6,13 @@ returned had left off. Two tasks may use one manager; a conflict of theirs is ru
 
 from __future__ import annotations
 
-import os
-import time
-from collections.abc import Callable
-from typing import TypeVar
+from typing import Final
 
+from whisperkit.anyio_runtime import AnyioRuntime
 from whisperkit.client.records import DeviceRecords, Turn
-from whisperkit.errors import UsageError
+from whisperkit.errors import CorruptStateError, MalformedIdError, UsageError
 from whisperkit.ids import ConversationId, DeviceId
+from whisperkit.partitions import Change, Partition
 from whisperkit.ratchet import (
     CiphertextMessage,
     Device,
@@ -24,11 +23,12 @@ from whisperkit.ratchet import (
     SenderKeyDistributionMessage,
 )
 from whisperkit.runtime import Runtime
-from whisperkit.stores import PartitionStore
+from whisperkit.stores import PartitionStore, commit_changes
 
 __all__ = ["SessionManager"]
 
-T = TypeVar("T")
+# Says which device a store holds, for whoever opens it without knowing.
+_POINTER: Final = Partition("device")
 
 
 class SessionManager:
@@ -37,65 +37,75 @@ class SessionManager:
     Args:
         records: The device's partition.
         ratchet: The pure ratchet.
-        wall_ms: The clock, milliseconds since 1970.
+        runtime: The world.
     """
 
-    def __init__(self, records: DeviceRecords, ratchet: Device, *, wall_ms: Callable[[], int]) -> None:
+    def __init__(self, records: DeviceRecords, ratchet: Device, runtime: Runtime) -> None:
         self._records = records
         self._ratchet = ratchet
-        self._wall_ms = wall_ms
+        self._wall_ms = runtime.wall_ms
 
     @classmethod
     async def create(cls, store: PartitionStore, device: DeviceId, *, runtime: Runtime | None = None) -> SessionManager:
         """Make a new device with identity keys of its own.
 
         Args:
-            store: Where it is kept.
+            store: Where it is kept; one device for each store.
             device: Its address, bound into first messages.
-            runtime: The world; without one the system's clock and randomness.
+            runtime: The world; without one `AnyioRuntime`.
 
         Raises:
-            UsageError: The store has this device already: `open` it.
+            UsageError: The store has a device already: `open` it.
         """
+        found = (await store.heads([_POINTER])).get(_POINTER)
+        if found is not None:
+            raise UsageError(f"the store holds {found.state.decode(errors='replace')} already; open it")
         manager = cls._over(store, device, runtime)
 
         async def create(turn: Turn) -> None:
-            turn.save(manager._ratchet.create_identity(await turn.load(manager._ratchet.records_for_prekeys())).save)
+            # A creation that was cut off before the pointer was written is completed.
+            if not await turn.load(manager._ratchet.records_for_prekeys()[:1]):
+                turn.save(manager._ratchet.create_identity({}).save)
 
         await manager._records.run(create)
+        await commit_changes(store, [Change(_POINTER, 0, device.encode())])
         return manager
 
     @classmethod
-    async def open(cls, store: PartitionStore, device: DeviceId, *, runtime: Runtime | None = None) -> SessionManager:
-        """Go on with a device that was created before.
+    async def open(
+        cls, store: PartitionStore, device: DeviceId | None = None, *, runtime: Runtime | None = None
+    ) -> SessionManager:
+        """Go on with the device that was created in a store.
+
+        Args:
+            store: Where it is kept.
+            device: Which one is expected; `None`: the one that is there.
+            runtime: As in `create`.
 
         Raises:
-            UsageError: There is none in the store.
+            UsageError: There is none in the store, or another one.
         """
-        manager = cls._over(store, device, runtime)
-        if not await manager.exists():
-            raise UsageError(f"{device} is not in the store; create it")
-        return manager
+        found = (await store.heads([_POINTER])).get(_POINTER)
+        if found is None:
+            raise UsageError("there is no device in the store; create it")
+        try:
+            there = DeviceId.parse(found.state.decode())
+        except (ValueError, MalformedIdError) as error:
+            raise CorruptStateError(kind="device", reason=str(error)) from None
+        if device not in (None, there):
+            raise UsageError(f"the store holds {there}, not {device}")
+        return cls._over(store, there, runtime)
 
     @classmethod
     def _over(cls, store: PartitionStore, device: DeviceId, runtime: Runtime | None) -> SessionManager:
-        random_bytes = runtime.random if runtime is not None else os.urandom
-        records = DeviceRecords(store, device, random_bytes=random_bytes, runtime=runtime)
-        wall_ms = runtime.wall_ms if runtime is not None else _system_wall_ms
-        return cls(records, Device(device, random_bytes=random_bytes), wall_ms=wall_ms)
+        # Not opened: a manager spawns nothing, it only waits, draws randomness and reads the clock.
+        world = runtime or AnyioRuntime()
+        return cls(DeviceRecords(store, device, world), Device(device, random_bytes=world.random), world)
 
     @property
     def device(self) -> DeviceId:
         """Whose sessions these are."""
         return self._records.device
-
-    async def exists(self) -> bool:
-        """Whether the device has been created."""
-
-        async def look(turn: Turn) -> bool:
-            return bool(await turn.load(self._ratchet.records_for_prekeys()[:1]))
-
-        return await self._records.read(look)
 
     # ---- keys ----
 
@@ -231,7 +241,3 @@ class SessionManager:
             return opened.plaintext
 
         return await self._records.run(decrypt)
-
-
-def _system_wall_ms() -> int:
-    return time.time_ns() // 1_000_000

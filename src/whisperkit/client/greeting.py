@@ -1,0 +1,89 @@
+"""The beginning of a connection: the challenge is signed, a new user is registered, prekeys are published."""
+
+from __future__ import annotations
+
+import logging
+
+from whisperkit.client.people import People
+from whisperkit.client.reading import Reader
+from whisperkit.client.standing import Standing
+from whisperkit.errors import ActionRequiredError, StoreError, TransportError
+from whisperkit.ids import UserId
+from whisperkit.sync import frames, mirror
+from whisperkit.sync.connection import challenge_message, register_message
+
+__all__ = ["Greeter"]
+
+log = logging.getLogger("whisperkit.client")
+
+
+class Greeter:
+    """Says who the device is.
+
+    Args:
+        standing: What it shares with the rest of the client.
+        people: This device's keys.
+        reader: Knows the conversations.
+        name: What the user is called, for the server's records; of a first device only.
+        is_linked: The device belongs to a user who exists.
+    """
+
+    def __init__(self, standing: Standing, people: People, reader: Reader, *, name: str, is_linked: bool) -> None:
+        self.watched: tuple[UserId, ...] = ()
+        self.beaten_at = 0.0
+        self.asked_marks_at = 0.0
+        self._at = standing
+        self._people = people
+        self._reader = reader
+        self._name = name
+        self._is_linked = is_linked
+        self._nonce = b""
+        self._is_refilling = False
+
+    async def greet(self, challenge: frames.Challenge) -> None:
+        """Answer the challenge: with HELLO, or first with REGISTER."""
+        self._nonce = challenge.nonce
+        if self._is_linked or await self._people.is_registered():
+            await self.hello()
+            return
+        key, registration_id = await self._people.identity()
+        message = register_message(
+            self._nonce, self._at.device, identity_key=key, registration_id=registration_id, name=self._name
+        )
+        proof = await self._people.sign(message)
+        assert self._at.session is not None  # the challenge came over it
+        self._at.session.send([frames.Register(self._at.device, key, registration_id, self._name, proof)])
+
+    async def hello(self) -> None:
+        """Say who this is and where it stands."""
+        if not self._is_linked:
+            await self._people.note_registered()
+        number = await self._people.next_connection_no()
+        proof = await self._people.sign(challenge_message(self._nonce, self._at.device, number))
+        followed = [chat.conv for chat in await self._reader.chats() if chat.is_pulled]
+        self._at.mirror = mirror.attach(mirror.detach(self._at.mirror), followed=followed, now=self._at.runtime.now())
+        assert self._at.session is not None  # the challenge came over it
+        hello = frames.Hello(frames.PROTOCOL_VERSION, self._at.device, number, self._at.mirror.cursor, proof)
+        self._at.session.send([hello])
+        self.beaten_at = self._at.runtime.now()
+
+    def welcomed(self) -> None:
+        """Begin what needs a connection."""
+        self.asked_marks_at = 0.0
+        if self.watched:
+            self._at.say([frames.Watch(self.watched)])
+        self.refill_soon()
+
+    def refill_soon(self) -> None:
+        """Publish prekeys if it is time to."""
+        if not self._is_refilling:
+            self._is_refilling = True
+            self._at.runtime.spawn(self._refill, name="client prekeys")
+
+    async def _refill(self) -> None:
+        try:
+            await self._people.publish_prekeys()
+        except (TransportError, ActionRequiredError, StoreError):
+            log.info("prekeys not published; with the next connection")
+        self._is_refilling = False
+        self._at.wake()

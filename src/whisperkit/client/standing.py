@@ -1,0 +1,177 @@
+"""Where a device stands: what a client holds in memory of what is saved, and the connection of the moment.
+
+The parts of a client (`receiving`, `sending`, `greeting`, `reading`) share one `Standing`. What is durable in it
+changes in turns of `records`, and is taken over here only after their commit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
+
+from whisperkit.client.events import ConnectionChanged, ConnectionState, Event, EventsLost
+from whisperkit.client.records import DeviceRecords, Turn
+from whisperkit.client.session import Session
+from whisperkit.errors import LinkClosedError
+from whisperkit.ids import ConversationId, DeviceId, MessageId, UserId
+from whisperkit.partitions import Row
+from whisperkit.ratchet import Device
+from whisperkit.runtime import Mailbox, Runtime
+from whisperkit.stores import PartitionStore
+from whisperkit.sync import mirror, outbox
+from whisperkit.sync.chat import Chat, chat_of, chat_spans
+from whisperkit.sync.frames import Frame
+from whisperkit.sync.mirror import Mirror, Synced
+from whisperkit.sync.outbox import Outbox
+
+__all__ = ["Standing", "load_chat", "members_of"]
+
+
+# What one listener may leave unheard: more than a busy group brings while a screen is drawn.
+MAX_EVENTS: Final = 1_000
+
+
+class Standing:
+    """What the parts of a client share.
+
+    Args:
+        store: Where the device is kept.
+        device: Which device.
+        runtime: The world.
+    """
+
+    def __init__(self, store: PartitionStore, device: DeviceId, runtime: Runtime) -> None:
+        self.device = device
+        self.runtime = runtime
+        self.ratchet = Device(device, random_bytes=runtime.random)
+        self.records = DeviceRecords(store, device, runtime)
+        self.state = ConnectionState.OFFLINE
+        self.mirror = Mirror(device)
+        self.outboxes: dict[ConversationId, Outbox] = {}
+        self.session: Session | None = None
+        self._listeners: list[Mailbox[Event]] = []
+        self._due: Mailbox[bool] = runtime.mailbox()
+
+    def mint(self) -> MessageId:
+        """A new message id, also for requests."""
+        return MessageId.mint(wall_ms=self.runtime.wall_ms(), random_bytes=self.runtime.random)
+
+    # ---- what is saved ----
+
+    async def load(self) -> None:
+        """Take up what is saved, with identity keys made if there are none."""
+
+        async def load(turn: Turn) -> None:
+            rows = await turn.load(self.ratchet.records_for_prekeys()[:1])
+            if not rows:
+                turn.save(self.ratchet.create_identity(rows).save)
+            if turn.state:
+                self.mirror = mirror.decode_mirror(turn.state)._replace(opened=self.mirror.opened)
+            else:
+                turn.state = mirror.encode_mirror(self.mirror)
+            await turn.load(outbox.outbox_spans())
+            pending = sorted(row for row in turn.rows.items() if row[0][:2] in (b"o/", b"p/"))
+            self.outboxes = outbox.load_outboxes(Row(*row) for row in pending)
+
+        await self.records.run(load)
+
+    def put(self, turn: Turn, synced: Synced) -> None:
+        """Write what a step of the mirror wants written."""
+        turn.put(synced.put)
+        turn.delete(synced.delete)
+        if synced.state.cursor != self.mirror.cursor:
+            turn.state = mirror.encode_mirror(synced.state)
+
+    async def step(self, step: Callable[[Mapping[bytes, bytes]], Synced], conv: ConversationId) -> None:
+        """Run a step of the mirror that concerns one conversation, and say what follows."""
+
+        async def work(turn: Turn) -> Synced:
+            synced = step(await turn.load(chat_spans(conv)))
+            self.put(turn, synced)
+            return synced
+
+        synced = await self.records.run(work)
+        self.mirror = synced.state
+        self.say(synced.send)
+
+    # ---- the connection ----
+
+    @property
+    def is_established(self) -> bool:
+        """Whether there is a connection on which HELLO went out."""
+        return self.session is not None and self.session.is_established
+
+    def say(self, out: Sequence[Frame]) -> None:
+        """Send frames, if there is a connection."""
+        if self.session is not None and self.session.is_established:
+            self.session.send(out)
+
+    async def ask(self, request: MessageId, frame: Frame) -> Frame:
+        """Send a request and wait for its answer.
+
+        Raises:
+            LinkClosedError: There is no connection, or it went first.
+        """
+        if self.session is None:
+            raise LinkClosedError(reason="LOST", retry_after_s=0.0)
+        return await self.session.ask(request, frame)
+
+    # ---- who is told ----
+
+    def tell(self, event: Event) -> None:
+        """Tell all who listen; one who does not keep up is told that much."""
+        for box in self._listeners:
+            if len(box) >= MAX_EVENTS:
+                box.take(len(box))
+                box.put(EventsLost())
+            box.put(event)
+
+    def now_is(self, state: ConnectionState, retry_in_s: float | None = None) -> None:
+        """Note how the client stands with the server."""
+        if state is not self.state or retry_in_s is not None:
+            self.state = state
+            self.tell(ConnectionChanged(state, retry_in_s))
+
+    def listen(self) -> Mailbox[Event]:
+        """A mailbox for what happens from now on; give it back with `leave`."""
+        box: Mailbox[Event] = self.runtime.mailbox()
+        self._listeners.append(box)
+        return box
+
+    def leave(self, box: Mailbox[Event]) -> None:
+        """Listen no more."""
+        self._listeners = [one for one in self._listeners if one is not box]
+
+    async def wait_live(self, timeout_s: float) -> bool:
+        """Wait until the mirror has reached the head; false if it has not in time."""
+        box = self.listen()
+        deadline = self.runtime.now() + timeout_s
+        try:
+            while self.state is not ConnectionState.LIVE and self.runtime.now() < deadline:
+                await box.get(timeout_s=max(0.0, deadline - self.runtime.now()))
+            return self.state is ConnectionState.LIVE
+        finally:
+            self.leave(box)
+
+    # ---- work that is due ----
+
+    def wake(self) -> None:
+        """There may be something to seal or to send."""
+        if not len(self._due):
+            self._due.put(True)
+
+    async def wait_due(self, timeout_s: float) -> None:
+        """Wait until somebody wakes, or for so long."""
+        await self._due.get(timeout_s=timeout_s)
+        self._due.take(len(self._due))
+
+
+async def load_chat(turn: Turn, conv: ConversationId) -> Chat:
+    """A conversation as it is saved."""
+    return chat_of(conv, await turn.load(chat_spans(conv)))
+
+
+async def members_of(turn: Turn, conv: ConversationId) -> tuple[UserId, ...]:
+    """The members of a conversation that this device knows."""
+    chat = await load_chat(turn, conv)
+    return chat.membership.members if chat.membership is not None else ()

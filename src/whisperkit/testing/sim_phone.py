@@ -1,0 +1,321 @@
+"""Real clients and the real service on one simulated clock, for tests of what a person sees.
+
+A `ChatNet` has one gateway and phones. Each phone keeps its device in a store that outlives its crashes; its network
+comes and goes, loses and doubles; and the next call of its store may fail or kill it. Nothing sleeps, and one seed
+owns the order of everything, so a run repeats itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from copy import deepcopy
+from functools import partial
+from typing import TypeVar
+
+import attrs
+
+from whisperkit.client import Client
+from whisperkit.client.blobs import BlobTransfer
+from whisperkit.client.content import Attachment, Text
+from whisperkit.client.events import ConnectionState, Event
+from whisperkit.client.history import Note, Record
+from whisperkit.errors import LinkClosedError
+from whisperkit.ids import ConversationId, DeviceId, MessageId
+from whisperkit.partitions import EVERYTHING, Change, Partition
+from whisperkit.ratchet import verify
+from whisperkit.receipts import MessageStatus
+from whisperkit.runtime import Mailbox
+from whisperkit.service import MessageService, ServiceConfig
+from whisperkit.stores import MemoryPartitions, Stores
+from whisperkit.sync import codec
+from whisperkit.sync.frames import Direction, Frame
+from whisperkit.testing.lossy_wire import LossyWire, WireFates
+from whisperkit.testing.sim_doors import Fates, ObservedPartitions, SimPartitions
+from whisperkit.testing.sim_runtime import SimWorld, run_now
+
+__all__ = ["ChatNet", "SimLink", "SimPhone", "SimServer"]
+
+T = TypeVar("T")
+
+# Long enough for all that is to happen by itself: a lost frame is found 30 s later, a tick within a minute.
+LONG_S = 400.0
+
+
+class SimLink:
+    """The device's end of a wire, as a `Link`."""
+
+    def __init__(self, phone: SimPhone, server: SimServer) -> None:
+        self._came: Mailbox[bytes] = phone.runtime.mailbox()
+        self._phone = phone
+        self._wire = LossyWire(
+            phone.runtime,
+            server.runtime,
+            phone.wire_fates,
+            attach=lambda send, close: server.service.attach(None, send=send, close=close),
+            came=self._hear,
+            ended=lambda: self._came.put(b""),
+        )
+        self._wire.open()
+
+    def _hear(self, data: bytes) -> None:
+        for frame in codec.decode(data, direction=Direction.TO_CLIENT):
+            self._phone.heard.append(frame)
+        self._came.put(data)
+
+    async def send(self, data: bytes) -> None:
+        for frame in codec.decode(data, direction=Direction.TO_SERVER):
+            self._phone.said.append(frame)
+            self._phone.is_saying(frame)
+        self._wire.up(data)
+
+    async def receive(self) -> bytes:
+        data = await self._came.get()
+        if not data:
+            raise LinkClosedError(reason="LOST", retry_after_s=None)
+        return data
+
+    async def close(self) -> None:
+        self._wire.hang_up()
+        self._came.put(b"")
+
+    def cut(self) -> None:
+        """The network is gone, as both ends soon notice."""
+        self._wire.cut(gateway_hears_s=0.1, device_hears_s=0.1)
+
+    def forge(self, frame: Frame) -> None:
+        """Let the device hear a frame that the server never sent."""
+        self._came.put(codec.encode(frame))
+
+
+class SimServer:
+    """One gateway over a store in memory.
+
+    Args:
+        world: Where it is.
+        config: How it behaves.
+    """
+
+    def __init__(self, world: SimWorld, config: ServiceConfig) -> None:
+        self._world = world
+        self._config = config
+        self._life = 0
+        self._committed: list[bytes] = []
+        self.partitions = MemoryPartitions()
+        self.start()
+
+    def start(self, *, epoch: int = 1) -> None:
+        """Begin, or begin again on the same store.
+
+        Args:
+            epoch: The store's generation.
+        """
+        self._life += 1
+        self.runtime = self._world.runtime("server", life=self._life)
+        config = attrs.evolve(self._config, epoch=epoch)
+        stores = Stores.over(ObservedPartitions(self.partitions, self._observe))
+        self.service = MessageService(stores, config=config, verify=verify, runtime=self.runtime)
+        self.runtime.spawn(self.service.start, name="start")
+        self._world.run(upto_s=self._world.now + 1.0)
+
+    def crash(self) -> None:
+        """Die as by SIGKILL; the store stays."""
+        self.runtime.crash()
+
+    def everything(self) -> bytes:
+        """All that was ever committed, in one string."""
+        return b"".join(self._committed)
+
+    def _observe(self, changes: Sequence[Change]) -> None:
+        for change in changes:
+            self._committed += [change.state, *(value for _, value in change.put)]
+
+
+class SimPhone:
+    """One device, with a store that outlives its crashes."""
+
+    def __init__(
+        self, net: ChatNet, device: DeviceId, *, is_linked: bool = False, blobs: BlobTransfer | None = None
+    ) -> None:
+        self.device = device
+        self.store = MemoryPartitions()
+        self.fates = Fates()
+        self.wire_fates = WireFates()
+        self.is_online = True
+        self.heard: list[Frame] = []
+        self.said: list[Frame] = []
+        self.is_saying: Callable[[Frame], None] = lambda _frame: None
+        self.events: list[Event] = []
+        self.link: SimLink | None = None
+        self.blobs = blobs
+        self.deaths = 0
+        self._net = net
+        self._is_linked = is_linked
+        self._life = 0
+        self.start()
+
+    def start(self) -> None:
+        """Switch on."""
+        self._life += 1
+        self.runtime = self._net.world.runtime(f"{self.device}", life=self._life)
+        self.runtime.killed = self._died
+        store = SimPartitions(self.runtime, self.fates, self.store)
+        self.client = Client(
+            store,
+            self.device,
+            connect=self._connect,
+            name="a user",
+            is_linked=self._is_linked,
+            blobs=self.blobs,
+            runtime=self.runtime,
+        )
+        self.runtime.spawn(self._run, name="phone")
+
+    async def _run(self) -> None:
+        events = self.client.events()
+        self.runtime.spawn(partial(self._listen, events), name="listener")
+        await self.client.start()
+
+    async def _listen(self, events: AsyncIterator[Event]) -> None:
+        async for event in events:
+            self.events.append(event)
+
+    async def _connect(self) -> SimLink:
+        if not self.is_online:
+            raise LinkClosedError(reason="OFFLINE", retry_after_s=None)
+        self.link = SimLink(self, self._net.server)
+        return self.link
+
+    def _died(self) -> None:
+        self.deaths += 1
+
+    def crash(self) -> None:
+        """Die as by SIGKILL; the store stays."""
+        self.runtime.crash()
+
+    def restart(self) -> None:
+        """Die and come back."""
+        self.crash()
+        if self.link is not None:
+            self.link.cut()
+        self.start()
+
+    def back_up(self) -> MemoryPartitions:
+        """A copy of its store as it is now."""
+        return deepcopy(self.store)
+
+    def restore(self, backup: MemoryPartitions) -> None:
+        """Come back from a copy of its store."""
+        self.store = deepcopy(backup)
+        self.restart()
+
+    def fly(self) -> None:
+        """Lose the network."""
+        self.is_online = False
+        if self.link is not None:
+            self.link.cut()
+
+    def land(self) -> None:
+        """Have it again."""
+        self.is_online = True
+
+    # ---- asking ----
+
+    def do(self, call: Callable[[Client], Awaitable[T]]) -> T:
+        """Run a call of the client to its end."""
+        answers: list[T] = []
+        failures: list[Exception] = []
+
+        async def run() -> None:
+            try:
+                answers.append(await call(self.client))
+            except Exception as error:
+                failures.append(error)
+
+        self.runtime.spawn(run, name="person")
+        world = self._net.world
+        assert world.run(until=lambda: bool(answers or failures), upto_s=world.now + LONG_S), "the call never ended"
+        if failures:
+            raise failures[0]
+        return answers[0]
+
+    def send(self, conv: ConversationId, text: str) -> MessageId:
+        return self.do(lambda client: client.send(conv, text))
+
+    def direct(self, other: SimPhone) -> ConversationId:
+        return self.do(lambda client: client.direct(other.device.user))
+
+    def group(self, *others: SimPhone) -> ConversationId:
+        return self.do(lambda client: client.create_group([other.device.user for other in others]))
+
+    def records(self, conv: ConversationId) -> list[Record]:
+        return self.do(lambda client: client.history(conv, limit=1_000))
+
+    def texts(self, conv: ConversationId) -> list[str]:
+        """What is on screen: texts, and a question mark for what could not be read."""
+        shown: list[str] = []
+        for record in self.records(conv):
+            what = record.what
+            if record.note is Note.UNREADABLE:
+                shown.append("?")
+            elif isinstance(what, Text):
+                shown.append(what.text)
+            elif isinstance(what, Attachment):
+                shown.append(what.pointer.name)
+        return shown
+
+    def status(self, conv: ConversationId, message_id: MessageId) -> MessageStatus:
+        return self.do(lambda client: client.status(conv, message_id))
+
+    def rows(self) -> dict[bytes, bytes]:
+        """All rows of the device's partition."""
+        name = Partition(f"device/{self.device}")
+        return dict(run_now(self.store.rows(name, [EVERYTHING], limit=1_000_000)))
+
+    @property
+    def is_live(self) -> bool:
+        return self.client.state is ConnectionState.LIVE
+
+
+class ChatNet:
+    """A server and phones."""
+
+    def __init__(self, *, seed: int = 0, config: ServiceConfig | None = None) -> None:
+        self.world = SimWorld(seed)
+        self.server = SimServer(self.world, config or ServiceConfig())
+        self.phones: list[SimPhone] = []
+
+    def phone(
+        self, name: str, number: int = 1, *, is_linked: bool = False, blobs: BlobTransfer | None = None
+    ) -> SimPhone:
+        """A device; a first one is up and has caught up."""
+        phone = SimPhone(self, DeviceId.named(name, number), is_linked=is_linked, blobs=blobs)
+        self.phones.append(phone)
+        if number == 1:
+            self.until(lambda: phone.is_live)
+            self.wait(2.0)
+        return phone
+
+    def linked(self, old: SimPhone, number: int = 2, *, name: str) -> SimPhone:
+        """A second device of the user of `old`, linked by it."""
+        new = self.phone(name, number, is_linked=True)
+        self.wait(1.0)
+        key, registration_id = new.do(lambda client: client.identity())
+        self.wait(10.0)
+        old.do(lambda client: client.link_device(number, identity_key=key, registration_id=registration_id))
+        self.until(lambda: new.is_live)
+        self.wait(12.0)  # lists of devices that gateways have may be ten seconds old
+        return new
+
+    def wait(self, seconds: float) -> None:
+        """Let time pass."""
+        self.world.run(upto_s=self.world.now + seconds)
+
+    def until(self, holds: Callable[[], bool], within_s: float = LONG_S) -> None:
+        """Let things happen until a condition holds; it is looked at ten times a second."""
+        end = self.world.now + within_s
+        while not holds():
+            assert self.world.now < end, f"it did not happen within {within_s:.0f} s"
+            self.world.run(upto_s=min(end, self.world.now + 0.1))
+
+    def close(self) -> None:
+        self.world.close()
