@@ -122,7 +122,7 @@ def test_who_is_removed_reads_nothing_new(net: ChatNet) -> None:
     keys_before = {key for key in carol.rows() if key.startswith(b"k/key/")}
 
     alice.do(lambda client: client.change_members(group, removed=[carol.device.user]))
-    net.until(lambda: carol.device.user not in _members(bob, group))
+    net.until(lambda: carol.device.user not in bob.members(group))
     alice.send(group, "three")
     bob.send(group, "four")
     net.until(lambda: len(bob.texts(group)) == 4)
@@ -151,16 +151,11 @@ def test_a_member_who_leaves_is_gone(net: ChatNet) -> None:
     net.until(lambda: bool(carol.records(group)))
 
     carol.do(lambda client: client.leave(group))
-    net.until(lambda: carol.device.user not in _members(alice, group))
+    net.until(lambda: carol.device.user not in alice.members(group))
     alice.send(group, "without carol")
     net.until(lambda: bob.texts(group) == ["without carol"])
 
     assert carol.texts(group) == []
-
-
-def _members(phone, group):  # type: ignore[no-untyped-def]
-    membership = phone.do(lambda client: client.chat(group)).membership
-    return membership.members if membership is not None else ()
 
 
 def test_a_tick_never_moves_back_when_a_member_joins(net: ChatNet) -> None:
@@ -174,7 +169,7 @@ def test_a_tick_never_moves_back_when_a_member_joins(net: ChatNet) -> None:
     net.until(lambda: alice.status(group, sent) is MessageStatus.READ)
 
     alice.do(lambda client: client.change_members(group, added=[dave.device.user]))
-    net.until(lambda: dave.device.user in _members(alice, group))
+    net.until(lambda: dave.device.user in alice.members(group))
 
     assert alice.status(group, sent) is MessageStatus.READ
     assert alice.do(lambda client: client.tally(group, sent)) == (2, 2, 2)
@@ -189,7 +184,7 @@ def test_a_member_who_left_later_still_counts_for_a_tick(net: ChatNet) -> None:
     net.until(lambda: bob.texts(group) != [])
 
     bob.do(lambda client: client.change_members(group, removed=[carol.device.user]))
-    net.until(lambda: carol.device.user not in _members(alice, group))
+    net.until(lambda: carol.device.user not in alice.members(group))
     net.wait(90.0)
 
     assert alice.status(group, sent) is MessageStatus.SENT
@@ -286,15 +281,11 @@ def test_a_badge_falls_when_another_device_reads(net: ChatNet) -> None:
     chat = alice.direct(bob)
     for n in range(3):
         alice.send(chat, f"{n}")
-    net.until(lambda: _badge(bob, chat) == _badge(tablet, chat) == 3)
+    net.until(lambda: bob.badge(chat) == tablet.badge(chat) == 3)
 
     tablet.do(lambda client: client.mark_read(chat, 99))
 
-    net.until(lambda: _badge(bob, chat) == _badge(tablet, chat) == 0)
-
-
-def _badge(phone, chat):  # type: ignore[no-untyped-def]
-    return phone.do(lambda client: client.chat(chat)).badge
+    net.until(lambda: bob.badge(chat) == tablet.badge(chat) == 0)
 
 
 def test_a_watched_user_comes_and_goes(net: ChatNet) -> None:

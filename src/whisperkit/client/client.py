@@ -55,6 +55,7 @@ SILENT_S: Final = 75.0
 MARKS_S: Final = 60.0
 MAX_RETRY_S: Final = 30.0
 TICK_S: Final = 1.0
+REFUSED_WITHIN_S: Final = 5.0
 
 
 class Client:
@@ -419,14 +420,20 @@ class Client:
             self._at.mirror = mirror.detach(self._at.mirror)
             self._at.outboxes = {conv: outbox.disconnected(box) for conv, box in self._at.outboxes.items()}
         await link.close()
-        if session.bye is not None:
-            self._retry_after_s = float(session.bye.retry_after_s or 0)
         await self._reload()
-        if session.is_final and session.bye is not None:
-            if session.bye.code is frames.ByeCode.SUPERSEDED:
-                return ConnectionState.REPLACED
-            # A device that waits to be linked is refused until it is.
-            return None if self._is_linked and self._at.mirror.cursor is None else ConnectionState.REFUSED
+        return None if session.bye is None else self._after_bye(session.bye)
+
+    def _after_bye(self, bye: frames.Bye) -> ConnectionState | None:
+        """What the server's last word means: the state to stay in, or `None` to connect again."""
+        self._retry_after_s = float(bye.retry_after_s or 0)
+        if bye.code is frames.ByeCode.SUPERSEDED:
+            return ConnectionState.REPLACED
+        # A device that waits to be linked is refused until it is. And a refusal answers a HELLO: one that comes long
+        # after it, or without any, may be of a server that waited for a HELLO that the network has lost.
+        is_waiting = self._is_linked and self._at.mirror.cursor is None
+        is_answer = self._runtime.now() - self._greeter.said_hello_at < REFUSED_WITHIN_S
+        if bye.code is frames.ByeCode.UNAUTHORISED and is_answer and not is_waiting:
+            return ConnectionState.REFUSED
         return None
 
     async def _reload(self) -> None:
@@ -461,6 +468,7 @@ class Client:
         if session.is_established and now - self._greeter.beaten_at >= self._beat_s:
             self._greeter.beaten_at = now
             self._at.say([frames.Beat()])
+        self._sender.repeat_unanswered()
         await self._ask_again()
         if has_welcome(self._at.mirror) and now - self._greeter.asked_marks_at >= MARKS_S:
             self._greeter.asked_marks_at = now

@@ -31,6 +31,7 @@ class Greeter:
     def __init__(self, standing: Standing, people: People, reader: Reader, *, name: str, is_linked: bool) -> None:
         self.watched: tuple[UserId, ...] = ()
         self.beaten_at = 0.0
+        self.said_hello_at = float("-inf")
         self.asked_marks_at = 0.0
         self._at = standing
         self._people = people
@@ -65,7 +66,7 @@ class Greeter:
         assert self._at.session is not None  # the challenge came over it
         hello = frames.Hello(frames.PROTOCOL_VERSION, self._at.device, number, self._at.mirror.cursor, proof)
         self._at.session.send([hello])
-        self.beaten_at = self._at.runtime.now()
+        self.beaten_at = self.said_hello_at = self._at.runtime.now()
 
     def welcomed(self) -> None:
         """Begin what needs a connection."""

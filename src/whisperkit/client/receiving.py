@@ -103,8 +103,10 @@ class Receiver:
         for frame in batch:
             match frame:
                 case frames.Sent():
+                    self._at.heard_of[frame.conv] = self._at.runtime.now()
                     events += await self._sent(turn, frame, boxes)
                 case frames.Refused():
+                    self._at.heard_of[frame.conv] = self._at.runtime.now()
                     events += await self._refused(turn, frame, boxes)
                 case frames.Mark(conv, user, kind, upto):
                     if await raise_marks(turn, conv, user, kind, upto):

@@ -35,6 +35,8 @@ __all__ = ["FIRST_RETRY_S", "Sender"]
 log = logging.getLogger("whisperkit.client")
 
 FIRST_RETRY_S: Final = 0.25
+# Longer than a server that is busy takes to finish a row.
+UNANSWERED_S: Final = 20.0
 # Numbers grow when a post is numbered.
 _ROOM_BYTES: Final = 64
 
@@ -247,7 +249,17 @@ class Sender:
                 return
             step = outbox.next_to_send(self._at.outboxes[conv])
             self._at.outboxes[conv] = step.state
-            self._at.say(step.answer)
+            if step.answer:
+                self._at.heard_of[conv] = self._at.runtime.now()
+                self._at.say(step.answer)
+
+    def repeat_unanswered(self) -> None:
+        """Send again what has no answer for long: a frame may be lost though its link lives."""
+        oldest = self._at.runtime.now() - UNANSWERED_S
+        for conv, box in self._at.outboxes.items():
+            if box.in_flight and self._at.heard_of.get(conv, 0.0) < oldest:
+                self._at.outboxes[conv] = box._replace(sent_upto=0, in_flight=frozenset())
+                self._at.wake()
 
     async def _keep_attachment(self, send: frames.Send) -> None:
         """Keep what a message names alive; if it is gone, the message is given up: upload it again."""

@@ -13,7 +13,7 @@ from whisperkit.ids import MessageId
 from whisperkit.runtime import Mailbox, Runtime, Task
 from whisperkit.sync import frames
 from whisperkit.sync.connection import ClientConnection, ConnectionState
-from whisperkit.sync.frames import ByeCode, Frame
+from whisperkit.sync.frames import Frame
 from whisperkit.transport import Link
 
 __all__ = ["ANSWER_S", "Session"]
@@ -113,11 +113,6 @@ class Session:
         """End the connection."""
         self.gone()
         await self._link.close()
-
-    @property
-    def is_final(self) -> bool:
-        """Whether the server asked the client to stay away until a person acts."""
-        return self.bye is not None and self.bye.code in (ByeCode.SUPERSEDED, ByeCode.UNAUTHORISED)
 
     async def _write(self) -> None:
         while True:

@@ -38,6 +38,9 @@ class Standing:
         store: Where the device is kept.
         device: Which device.
         runtime: The world.
+
+    Attributes:
+        heard_of: When something was last sent to a conversation, or an answer came from it.
     """
 
     def __init__(self, store: PartitionStore, device: DeviceId, runtime: Runtime) -> None:
@@ -49,6 +52,7 @@ class Standing:
         self.mirror = Mirror(device)
         self.outboxes: dict[ConversationId, Outbox] = {}
         self.session: Session | None = None
+        self.heard_of: dict[ConversationId, float] = {}
         self._listeners: list[Mailbox[Event]] = []
         self._due: Mailbox[bool] = runtime.mailbox()
 

@@ -20,7 +20,7 @@ from whisperkit.client.content import Attachment, Text
 from whisperkit.client.events import ConnectionState, Event
 from whisperkit.client.history import Note, Record
 from whisperkit.errors import LinkClosedError
-from whisperkit.ids import ConversationId, DeviceId, MessageId
+from whisperkit.ids import ConversationId, DeviceId, MessageId, UserId
 from whisperkit.partitions import EVERYTHING, Change, Partition
 from whisperkit.ratchet import verify
 from whisperkit.receipts import MessageStatus
@@ -99,19 +99,16 @@ class SimServer:
         self._world = world
         self._config = config
         self._life = 0
+        self._epoch = 1
         self._committed: list[bytes] = []
-        self.partitions = MemoryPartitions()
+        self.partitions = self._backup = MemoryPartitions()
         self.start()
 
-    def start(self, *, epoch: int = 1) -> None:
-        """Begin, or begin again on the same store.
-
-        Args:
-            epoch: The store's generation.
-        """
+    def start(self) -> None:
+        """Begin, or begin again on the same store."""
         self._life += 1
         self.runtime = self._world.runtime("server", life=self._life)
-        config = attrs.evolve(self._config, epoch=epoch)
+        config = attrs.evolve(self._config, epoch=self._epoch)
         stores = Stores.over(ObservedPartitions(self.partitions, self._observe))
         self.service = MessageService(stores, config=config, verify=verify, runtime=self.runtime)
         self.runtime.spawn(self.service.start, name="start")
@@ -120,6 +117,17 @@ class SimServer:
     def crash(self) -> None:
         """Die as by SIGKILL; the store stays."""
         self.runtime.crash()
+
+    def back_up(self) -> None:
+        """Keep a copy of its store."""
+        self._backup = deepcopy(self.partitions)
+
+    def restore(self) -> None:
+        """Die, and come back from the copy under a higher epoch; every link is gone."""
+        self.crash()
+        self.partitions = deepcopy(self._backup)
+        self._epoch += 1
+        self.start()
 
     def everything(self) -> bytes:
         """All that was ever committed, in one string."""
@@ -265,6 +273,15 @@ class SimPhone:
 
     def status(self, conv: ConversationId, message_id: MessageId) -> MessageStatus:
         return self.do(lambda client: client.status(conv, message_id))
+
+    def members(self, conv: ConversationId) -> frozenset[UserId]:
+        """Who is in, as this phone knows it; nobody once it is out."""
+        membership = self.do(lambda client: client.chat(conv)).membership
+        return frozenset(membership.members if membership is not None else ())
+
+    def badge(self, conv: ConversationId) -> int:
+        """How many messages wait to be read."""
+        return self.do(lambda client: client.chat(conv)).badge
 
     def rows(self) -> dict[bytes, bytes]:
         """All rows of the device's partition."""
