@@ -34,9 +34,7 @@ def revive(*phones: SimPhone) -> None:
 
 @pytest.mark.parametrize("fault", [Fault.CRASH_BEFORE, Fault.CRASH_AFTER])
 @pytest.mark.parametrize("skip", range(COMMITS))
-def test_a_crash_at_any_commit_of_the_receiver_loses_and_doubles_nothing(
-    net: ChatNet, fault: Fault, skip: int
-) -> None:
+def test_a_crash_at_any_commit_of_the_receiver_loses_and_doubles_nothing(net: ChatNet, fault: Fault, skip: int) -> None:
     alice, bob = net.phone("alice"), net.phone("bob")
     chat = alice.direct(bob)
     for _ in range(skip):

@@ -41,6 +41,7 @@ from whisperkit.runtime import Runtime, Task
 from whisperkit.stores import PartitionStore
 from whisperkit.sync import frames, mirror, outbox
 from whisperkit.sync.chat import Chat, chat_of
+from whisperkit.sync.cursor import Cursor
 from whisperkit.sync.frames import MAX_CHANGE_USERS, MAX_USERS, PresenceState, RosterChange
 from whisperkit.sync.mirror import Synced
 from whisperkit.sync.mirror_state import has_welcome
@@ -109,6 +110,11 @@ class Client:
     def state(self) -> ConnectionState:
         """How the client stands with the server."""
         return self._at.state
+
+    @property
+    def cursor(self) -> Cursor | None:
+        """How far it has come in its inbox; `None` before its first snapshot."""
+        return self._at.mirror.cursor
 
     async def __aenter__(self) -> Self:
         if self._own_runtime is not None:

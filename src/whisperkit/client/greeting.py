@@ -53,6 +53,7 @@ class Greeter:
         )
         proof = await self._people.sign(message)
         assert self._at.session is not None  # the challenge came over it
+        self.said_hello_at = self._at.runtime.now()
         self._at.session.send([frames.Register(self._at.device, key, registration_id, self._name, proof)])
 
     async def hello(self) -> None:

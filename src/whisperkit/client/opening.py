@@ -136,7 +136,7 @@ class Opener:
         return content
 
     async def _open_own(self, turn: Turn, sender: DeviceId, data: bytes, events: list[Opened]) -> bytes:
-        message = CiphertextMessage.of(data[0], data[1:])
+        message = _ciphertext(data, MessageType.WHISPER, MessageType.PREKEY)
         rows = await turn.load(self._ratchet.records_for(sender, message))
         try:
             opened = self._ratchet.decrypt(rows, message, sender=sender, wall_ms=self._wall_ms())
@@ -155,7 +155,7 @@ class Opener:
         return opened.plaintext
 
     async def _open_shared(self, turn: Turn, sender: DeviceId, data: bytes) -> bytes:
-        message = CiphertextMessage.of(data[0], data[1:]) if data else CiphertextMessage.of(MessageType.SENDER_KEY, b"")
+        message = _ciphertext(data, MessageType.SENDER_KEY)
         rows = await turn.load(self._ratchet.records_for_sender_key(message, sender=sender))
         opened = self._ratchet.group_decrypt(rows, message, sender=sender)
         turn.save(opened.save)
@@ -245,3 +245,11 @@ class Opener:
         record = Record(conv, row.message_id, row.sender, row.conv_seq, row.at_ms, note, content)
         history.write(turn, record)
         return Recorded(record, is_new=True)
+
+
+def _ciphertext(data: bytes, *kinds: MessageType) -> CiphertextMessage:
+    """Read the form in which a ciphertext travels, if it is of a kind that has its place there."""
+    message = CiphertextMessage.of(data[0] if data else 0, data[1:])
+    if message.type not in kinds:
+        raise InvalidMessageError(f"a message of type {message.type.name} has no place here")
+    return message

@@ -7,28 +7,30 @@ owns the order of everything, so a run repeats itself.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from copy import deepcopy
 from functools import partial
 from typing import TypeVar
 
 import attrs
 
+from whisperkit import accounts, keys
 from whisperkit.client import Client
 from whisperkit.client.blobs import BlobTransfer
 from whisperkit.client.content import Attachment, Text
 from whisperkit.client.events import ConnectionState, Event
 from whisperkit.client.history import Note, Record
 from whisperkit.errors import LinkClosedError
-from whisperkit.ids import ConversationId, DeviceId, MessageId, UserId
-from whisperkit.partitions import EVERYTHING, Change, Partition
+from whisperkit.ids import ConversationId, ConversationSeq, DeviceId, InboxSeq, MessageId, UserId
+from whisperkit.partitions import EVERYTHING, Change, Partition, Row
 from whisperkit.ratchet import verify
 from whisperkit.receipts import MessageStatus
 from whisperkit.runtime import Mailbox
 from whisperkit.service import MessageService, ServiceConfig
 from whisperkit.stores import MemoryPartitions, Stores
 from whisperkit.sync import codec
-from whisperkit.sync.frames import Direction, Frame
+from whisperkit.sync.cursor import next_tag
+from whisperkit.sync.frames import Direction, Entry, EntryKind, Frame
 from whisperkit.testing.lossy_wire import LossyWire, WireFates
 from whisperkit.testing.sim_doors import Fates, ObservedPartitions, SimPartitions
 from whisperkit.testing.sim_runtime import SimWorld, run_now
@@ -39,6 +41,7 @@ T = TypeVar("T")
 
 # Long enough for all that is to happen by itself: a lost frame is found 30 s later, a tick within a minute.
 LONG_S = 400.0
+_NO_SEQ = ConversationSeq(0)
 
 
 class SimLink:
@@ -117,6 +120,25 @@ class SimServer:
     def crash(self) -> None:
         """Die as by SIGKILL; the store stays."""
         self.runtime.crash()
+
+    def replace(self, device: DeviceId, identity_key: bytes, registration_id: int) -> None:
+        """Give a device other keys, as a service does for a user who lost everything; its old prekeys are gone."""
+        name = accounts.partition(device.user)
+        head = run_now(self.partitions.heads([name]))[name]
+        account = accounts.decode(head.state)
+        devices = tuple(
+            one._replace(identity_key=identity_key, registration_id=registration_id)
+            if one.number == device.number
+            else one
+            for one in account.devices
+        )
+        state = accounts.encode(account._replace(devices=devices, version=account.version + 1))
+        run_now(self.partitions.commit([Change(name, head.version, state)]))
+        prekeys = keys.partition(device)
+        head = run_now(self.partitions.heads([prekeys]))[prekeys]
+        run_now(self.partitions.commit([Change(prekeys, head.version, keys.encode(keys.Keys()))]))
+        self.crash()
+        self.start()
 
     def back_up(self) -> None:
         """Keep a copy of its store."""
@@ -216,6 +238,21 @@ class SimPhone:
         self.store = deepcopy(backup)
         self.restart()
 
+    def edit(self, change: Callable[[Mapping[bytes, bytes]], Mapping[bytes, bytes | None]]) -> None:
+        """Die, and come back with other rows in its store.
+
+        Args:
+            change: Is given all rows, and says which to write; `None` deletes.
+        """
+        self.crash()
+        name = Partition(f"device/{self.device}")
+        written = change(self.rows())
+        put = tuple(Row(key, value) for key, value in written.items() if value is not None)
+        delete = tuple(key for key, value in written.items() if value is None)
+        head = run_now(self.store.heads([name]))[name]
+        run_now(self.store.commit([Change(name, head.version, head.state, put, delete)]))
+        self.restart()
+
     def fly(self) -> None:
         """Lose the network."""
         self.is_online = False
@@ -274,6 +311,30 @@ class SimPhone:
     def status(self, conv: ConversationId, message_id: MessageId) -> MessageStatus:
         return self.do(lambda client: client.status(conv, message_id))
 
+    def hand_over(
+        self,
+        kind: EntryKind,
+        message_id: MessageId,
+        conv: ConversationId,
+        seq: int,
+        sender: DeviceId,
+        *,
+        own: bytes | None,
+        shared: bytes | None,
+    ) -> None:
+        """Let the device find an entry that nobody sent, where its next one would be, as a bad server can."""
+        cursor = self.client.cursor
+        assert self.link is not None
+        assert cursor is not None
+        number, tag = InboxSeq(cursor.seq + 1), next_tag(cursor.tag, message_id)
+        self.link.forge(
+            Entry(number, tag, message_id, kind, conv, ConversationSeq(seq), _NO_SEQ, sender, 1, own, shared)
+        )
+        world = self._net.world
+        world.run(
+            until=lambda: self.client.cursor is not None and self.client.cursor.seq >= number, upto_s=world.now + 5
+        )
+
     def members(self, conv: ConversationId) -> frozenset[UserId]:
         """Who is in, as this phone knows it; nobody once it is out."""
         membership = self.do(lambda client: client.chat(conv)).membership
@@ -305,11 +366,16 @@ class ChatNet:
         self, name: str, number: int = 1, *, is_linked: bool = False, blobs: BlobTransfer | None = None
     ) -> SimPhone:
         """A device; a first one is up and has caught up."""
-        phone = SimPhone(self, DeviceId.named(name, number), is_linked=is_linked, blobs=blobs)
-        self.phones.append(phone)
+        phone = self.add(DeviceId.named(name, number), is_linked=is_linked, blobs=blobs)
         if number == 1:
             self.until(lambda: phone.is_live)
             self.wait(2.0)
+        return phone
+
+    def add(self, device: DeviceId, *, is_linked: bool = False, blobs: BlobTransfer | None = None) -> SimPhone:
+        """A device, whatever becomes of it."""
+        phone = SimPhone(self, device, is_linked=is_linked, blobs=blobs)
+        self.phones.append(phone)
         return phone
 
     def linked(self, old: SimPhone, number: int = 2, *, name: str) -> SimPhone:
