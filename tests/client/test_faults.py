@@ -137,7 +137,8 @@ def test_phones_that_die_at_random_agree_in_the_end(seed: int) -> None:
     phones = [net.phone(name) for name in ("alice", "bob", "carol")]
     group = phones[0].group(*phones[1:])
     net.until(lambda: all(phone.records(group) for phone in phones))
-    random, expected = net.server.runtime, []
+    random = net.server.runtime
+    expected: list[str] = []
 
     for n in range(18):
         writer = phones[n % 3]

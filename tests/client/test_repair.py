@@ -142,6 +142,7 @@ def replace(net: ChatNet, phone: SimPhone) -> None:
     net.wait(1.0)
     key, registration_id = phone.do(lambda client: client.identity())
     net.server.replace(phone.device, key, registration_id)
+    phone.client.reconnect()
     net.until(lambda: phone.is_live)
     net.wait(15.0)
 

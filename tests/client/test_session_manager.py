@@ -194,15 +194,26 @@ class Faults:
         return fault
 
 
+async def encrypt(alice: SessionManager) -> object:
+    return await alice.encrypt(b"x", to=BOB)
+
+
+async def create_distribution(alice: SessionManager) -> object:
+    return await alice.create_distribution(GROUP)
+
+
+async def group_encrypt(alice: SessionManager) -> object:
+    return await alice.group_encrypt(b"x", group=GROUP)
+
+
+async def generate_prekeys(alice: SessionManager) -> object:
+    return await alice.generate_prekeys(one_time=1)
+
+
 @pytest.mark.parametrize("fault", [Fault.CONFLICT, Fault.UNKNOWN_BEFORE, Fault.UNKNOWN_AFTER])
 @pytest.mark.parametrize(
     "call",
-    [
-        lambda alice: alice.encrypt(b"x", to=BOB),
-        lambda alice: alice.create_distribution(GROUP),
-        lambda alice: alice.group_encrypt(b"x", group=GROUP),
-        lambda alice: alice.generate_prekeys(one_time=1),
-    ],
+    [encrypt, create_distribution, group_encrypt, generate_prekeys],
 )
 async def test_what_a_call_returns_is_what_was_saved_whatever_became_of_its_commit(
     call: Callable[[SessionManager], Awaitable[object]], fault: Fault

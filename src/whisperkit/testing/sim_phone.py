@@ -180,7 +180,7 @@ class SimPhone:
         self.deaths = 0
         self._net = net
         self._is_linked = is_linked
-        self._life = 0
+        self._life = 1_000 * len(net.phones)  # no two phones draw the same keys, though they say they are the same
         self.start()
 
     def start(self) -> None:
