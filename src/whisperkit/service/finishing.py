@@ -143,7 +143,7 @@ class Finisher:
         copies = Copies(conv, _with_welcome(conv, page.members, row, devices))
         if self._core.spans_partitions:
             return await self._append_together(copies, devices)
-        await self._append_apart(copies, devices)
+        await self._append_apart(copies, devices, dropped_upto=page.fanned_out)
         return True
 
     async def _tell_members(self, conv: ConversationId, row: PostRow) -> None:
@@ -166,7 +166,7 @@ class Finisher:
             self._core.hook.appended(len(deliveries))
         return True
 
-    async def _append_apart(self, copies: Copies, devices: list[DeviceId]) -> None:
+    async def _append_apart(self, copies: Copies, devices: list[DeviceId], *, dropped_upto: int) -> None:
         """Each inbox in a commit of its own; then the mark."""
         row = copies.row
 
@@ -178,9 +178,11 @@ class Finisher:
         await self._core.runtime.gather([partial(append, device) for device in devices], limit=MAX_AT_ONCE)
         name = conversations.partition(copies.conv)
         await self._core.stores.marks.raise_marks([Mark(name, FANNED_OUT, row.seq)])
-        known, were_own = self._known.get(copies.conv, (0, True))
+        known, were_own = self._known.get(copies.conv, (0, False))
         if row.seq > known:
-            self._known[copies.conv] = row.seq, row.is_own_only and (were_own or not known)
+            # Rows between the head's `fanned_out` and this one that somebody else finished may have to stay.
+            is_next = row.seq - 1 <= dropped_upto or (were_own and row.seq - 1 == known)
+            self._known[copies.conv] = row.seq, row.is_own_only and is_next
 
     def _batches(self, copies: Copies, devices: Sequence[DeviceId]) -> Iterator[list[tuple[DeviceId, Item]]]:
         limits = self._core.config.fanout
@@ -227,12 +229,14 @@ class _Page(NamedTuple):
 
     Attributes:
         head: The conversation's last seq at the head that gave `fanned_out`.
+        fanned_out: What that head itself says; a mark may say more.
         upto: The last row that was looked for.
         rows: The rows above `fanned_out`, up to `upto`.
         members: Enough to tell the audience of each.
     """
 
     head: ConversationSeq
+    fanned_out: ConversationSeq
     upto: int
     rows: tuple[PostRow, ...]
     members: Members
@@ -254,9 +258,9 @@ class _ReadUnfinished:
         after = max(state.fanned_out, self._mark)
         upto = min(state.seq, after + MAX_ROWS)
         if after >= state.seq:
-            return _Page(state.seq, state.seq, (), Members({}))
+            return _Page(state.seq, state.fanned_out, state.seq, (), Members({}))
         rows = [decode_row(row.value) for row in work.rows(self.lane, CONVERSATION, post_span(after, upto))]
-        return _Page(state.seq, upto, tuple(rows), self._members(work, state, rows))
+        return _Page(state.seq, state.fanned_out, upto, tuple(rows), self._members(work, state, rows))
 
     def _members(self, work: WorkingSet, state: Conversation, rows: Sequence[PostRow]) -> Members:
         if not any(row.strategy.is_pushed for row in rows):
