@@ -1,7 +1,7 @@
 """Runs that once broke a promise: each is a list of decisions, kept for good, and has to end well.
 
-To keep another one, put the ``.run`` file that the simulator wrote into this folder, with a remark on top that says what
-it found.
+To keep another one, put the ``.run`` file that the simulator wrote into this folder, with a remark on top that says
+what it found.
 """
 
 from __future__ import annotations

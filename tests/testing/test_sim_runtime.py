@@ -75,7 +75,7 @@ def test_a_mailbox_hands_over_what_was_put_in_order() -> None:
 
     async def reader() -> None:
         for _ in range(3):
-            found.append(await box.get())
+            found.append(await box.get())  # noqa: PERF401  # one by one: that is what is tested
 
     node.spawn(reader, name="reader")
     for number in range(5):
@@ -95,7 +95,7 @@ def test_a_mailbox_gives_up_after_its_time_and_not_before() -> None:
 
     async def reader() -> None:
         for timeout_s in (1.0, 5.0, 1.0):
-            found.append((node.now(), await box.get(timeout_s=timeout_s)))
+            found.append((node.now(), await box.get(timeout_s=timeout_s)))  # noqa: PERF401  # as above
 
     async def writer() -> None:
         await node.sleep(2.0)

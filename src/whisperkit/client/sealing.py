@@ -27,6 +27,10 @@ from whisperkit.sync.frames import MAX_DEVICES, MAX_OWN_COPIES
 
 __all__ = ["Gifts", "MissingSessionsError", "SealedPost", "Sealer", "is_pairwise", "wire_form"]
 
+# Devices are named in each post to groups of fewer members: 45 bytes each, so that no new one is missed. In larger
+# ones a device that was linked meanwhile asks for the key.
+NAMED_BELOW: Final = 200
+
 
 class MissingSessionsError(Exception):
     """Bundles of these devices are needed first."""
@@ -126,7 +130,7 @@ class Sealer:
         gifts = await self.gifts(turn, conv, lacking[:MAX_OWN_COPIES])
         await self.note_given(turn, conv, gifts)
         shared = await self._shared(turn, conv, inside)
-        is_small = membership.strategy is Strategy.SMALL and len(devices) <= MAX_DEVICES
+        is_small = len(membership.members) < NAMED_BELOW and len(devices) <= MAX_DEVICES
         return SealedPost(membership.version, tuple(devices) if is_small else (), shared, gifts.own or None)
 
     async def copy(self, turn: Turn, device: DeviceId, content: bytes) -> bytes:

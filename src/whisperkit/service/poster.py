@@ -69,6 +69,7 @@ class Poster:
         self._under_way: dict[ConversationId, int] = {}
         self._noted: dict[ConversationId, float] = {}
         self._held: dict[ConversationId, list[tuple[Posting, Done]]] = {}
+        self._jobs: dict[ConversationId, list[tuple[ConversationSeq, Callable[[], None]]]] = {}
 
     def post(self, operation: Posting, done: Done) -> None:
         """Post; `done` gets the result once its condition for SENT holds, or the refusal, or `Failed`."""
@@ -183,21 +184,32 @@ class Poster:
         """Call `done` when row `seq` needs nobody any more."""
         if strategy is Strategy.SMALL:
             self._finisher.want(conv, seq, done)
+        elif (jobs := self._jobs.get(conv)) is not None:
+            jobs.append((seq, done))
         else:
-            self._core.runtime.spawn(partial(self._put_job, conv, seq, done), name=f"job {conv}")
+            self._jobs[conv] = [(seq, done)]
+            self._core.runtime.spawn(partial(self._put_jobs, conv), name=f"job {conv}")
 
-    async def _put_job(self, conv: ConversationId, seq: ConversationSeq, done: Callable[[], None]) -> None:
+    async def _put_jobs(self, conv: ConversationId) -> None:
+        """Put one job after another: of what gathers meanwhile one is enough, and side by side they would conflict."""
+        while waiting := self._jobs[conv]:
+            self._jobs[conv] = []
+            await self._put_job(conv, max(seq for seq, _ in waiting))
+            for _, done in waiting:
+                done()
+        del self._jobs[conv]
+
+    async def _put_job(self, conv: ConversationId, upto: ConversationSeq) -> None:
         while True:
             try:
-                await self._core.stores.jobs.put(conv, seq)
+                await self._core.stores.jobs.put(conv, upto)
             except Exception:
-                # The post is durable and noted; its tick waits until the job is, too.
-                log.exception("job not put", extra={"conversation": conv})
+                # The posts are durable and noted; their ticks wait until the job is, too.
+                log.warning("job not put", extra={"conversation": conv}, exc_info=True)
                 await self._core.runtime.sleep(RETRY_S)
             else:
                 break
         self._job_put()
-        done()
 
     async def _go_on(self, operation: Posting, done: Done, fenced: int, above: int) -> None:
         """This gateway was taken for dead and lives: go on as a new incarnation. The device sees nothing."""

@@ -95,6 +95,7 @@ class Ledger:
         self._applied: dict[DeviceId, dict[ConversationId, list[Applied]]] = {}
         self._seen: dict[DeviceId, set[tuple[ConversationId, MessageId]]] = {}
         self._cursors: dict[DeviceId, int] = {}
+        self._began: dict[DeviceId, float] = {}
 
     # ---- the shared store ----
 
@@ -260,6 +261,8 @@ class Ledger:
                 if key.startswith(HISTORY):
                     self._apply(device, history_of(value))
             self._cursors[device] = cursor.seq if cursor is not None else 0
+            if cursor is not None:
+                self._began.setdefault(device, self._now())
 
     def _apply(self, device: DeviceId, row: Applied) -> None:
         self.deliveries += 1
@@ -336,8 +339,12 @@ class Ledger:
             what = f"{self._conv(conv)} seq {seq}, posted at {post.at_s:.3f} s"
             if is_pushed and seq not in in_inbox:
                 yield Violation("lost", f"{what}: not in inbox/{self._name(device)}")
-            elif seq not in applied and (is_pushed or audience.has_now(device.user)):
+            elif seq not in applied and (is_pushed or self._is_pulled_by(device, post, audience)):
                 yield Violation("lost", f"{what}: not applied by {self._name(device)}")
+
+    def _is_pulled_by(self, device: DeviceId, post: Post, audience: _Audience) -> bool:
+        """A device pulls what was posted since its first snapshot, while its user is in."""
+        return audience.has_now(device.user) and post.at_s >= self._began.get(device, 0.0)
 
     def _conv(self, conv: ConversationId) -> str:
         return f"conversation {self._name(conv)}"
@@ -362,4 +369,4 @@ class _Audience:
     def has_now(self, user: UserId) -> bool:
         """Whether the user is in."""
         stays = self._stays.get(user)
-        return bool(stays) and stays[-1][1] == float("inf")
+        return stays is not None and bool(stays) and stays[-1][1] == float("inf")

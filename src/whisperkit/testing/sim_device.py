@@ -7,11 +7,10 @@ commit that fails, or a crash, and it begins again from what is saved. What it i
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
 from typing import Final, NamedTuple, Protocol, TypeAlias
 
 from whisperkit.errors import ConflictError, OutboxFullError, OutcomeUnknownError, PeerError
-from whisperkit.ids import ConversationId, ConversationSeq, DeviceId, InboxSeq, MessageId, UserId
+from whisperkit.ids import ConversationId, ConversationSeq, DeviceId, MessageId, UserId
 from whisperkit.partitions import EVERYTHING, Change, Partition, Row, Span, seq_key
 from whisperkit.runtime import Mailbox
 from whisperkit.stores import PartitionStore
@@ -74,12 +73,14 @@ class DeviceHost(Protocol):
 
     def ended(self, device: DeviceId, code: ByeCode, *, is_damaged: bool) -> bool:
         """The server ended the present connection. False: the device is to stay away for good."""
+        ...
 
     def linked(self, device: DeviceId, number: int) -> None:
         """A device that this one linked may begin."""
 
     def devices_of(self, conv: ConversationId) -> Iterable[DeviceId]:
         """A first guess at the devices in a conversation of two; the server corrects it."""
+        ...
 
 
 class _Stage:
@@ -208,6 +209,10 @@ class SimDevice:
                     await self._order(item)
         await self._frames(batch)
 
+    def is_member(self, conv: ConversationId) -> bool:
+        """Whether the user is in a conversation, as far as the device knows."""
+        return chat_of(conv, self._rows).membership is not None
+
     # ---- the link ----
 
     def _open(self) -> None:
@@ -288,7 +293,7 @@ class SimDevice:
                 self._refused(frame, boxes, stage)
         await self._save(stage, state, arrived)
         self.outboxes.update(boxes)
-        if self._wire is None:
+        if self._wire is None:  # pyright: ignore[reportUnnecessaryComparison]  # it may have gone meanwhile
             return
         self._write(synced.send)
         self._after(batch, synced)
@@ -395,7 +400,7 @@ class SimDevice:
             return send
         text = b"text " + send.message_id
         if send.own is not None:
-            return send._replace(own={device: text for device in sorted(self._devices(send.conv))})
+            return send._replace(own=dict.fromkeys(sorted(self._devices(send.conv)), text))
         return send._replace(shared=text, if_roster=ConversationSeq(roster) if roster else send.if_roster)
 
     def _send_due(self) -> None:

@@ -17,6 +17,7 @@ from functools import partial
 from hashlib import blake2b
 from heapq import heappop, heappush
 from random import Random
+from struct import Struct
 from typing import Any, Final, Generic, TypeVar, cast
 
 from whisperkit.errors import UsageError
@@ -34,6 +35,9 @@ MAX_STEPS_AT_ONCE: Final = 50_000
 # How long a request, or its answer, is under way between two machines.
 MIN_LATENCY_S: Final = 0.000_5
 MEAN_LATENCY_S: Final = 0.004
+
+
+_DUE: Final = Struct(">d")
 
 
 class LivelockError(AssertionError):
@@ -109,7 +113,7 @@ class SimWorld:
                 raise LivelockError(f"{at_once} steps at {self.now:.3f} s, the last of {label}")
             self.now = max(due, self.now)
             self.steps += 1
-            self._hash.update(f"{due:.6f}{label}".encode())
+            self._hash.update(_DUE.pack(due) + label.encode())
             do()
             if self._failure is not None:
                 raise self._failure
@@ -127,7 +131,7 @@ class SimWorld:
 Arrange = Callable[["SimTask"], None]
 
 
-class _Suspend(Generic[T]):
+class _Suspend:
     """What a coroutine awaits to stand still: a function that is handed its task, and sees to its going on."""
 
     __slots__ = ("_arrange",)
@@ -135,7 +139,7 @@ class _Suspend(Generic[T]):
     def __init__(self, arrange: Arrange) -> None:
         self._arrange = arrange
 
-    def __await__(self) -> Generator[Arrange, T, T]:
+    def __await__(self) -> Generator[Arrange, Any, Any]:  # Any: what the function lets it go on with
         return (yield self._arrange)
 
 
@@ -172,8 +176,6 @@ class SimTask:
         except StopIteration:
             self.is_done = True
             runtime.ended(self)
-        except Crashed:
-            runtime.crash()
         except BaseException as failure:
             failure.add_note(f"in {self.name} of {runtime.name}, after {runtime.now():.3f} s")
             self.is_done = True
@@ -222,7 +224,7 @@ class SimMailbox(Generic[T]):
     async def get(self, timeout_s: float | None = None) -> T | None:
         """Wait for the next item; `None` when `timeout_s` seconds passed without one."""
         if not self._items:
-            await _Suspend[None](partial(self._wait, timeout_s))
+            await _Suspend(partial(self._wait, timeout_s))
         return self._items.popleft() if self._items else None
 
     def _wait(self, timeout_s: float | None, task: SimTask) -> None:
@@ -246,7 +248,11 @@ class SimMailbox(Generic[T]):
 
 
 class SimRuntime:
-    """A `Runtime`: one life of one node in a world. Made by `SimWorld.runtime`."""
+    """A `Runtime`: one life of one node in a world. Made by `SimWorld.runtime`.
+
+    Attributes:
+        killed: Told when a door kills the node (`Crashed`).
+    """
 
     def __init__(self, world: SimWorld, name: str, random: Random) -> None:
         self.world = world
@@ -255,6 +261,7 @@ class SimRuntime:
         self.is_paused = False
         self.current: SimTask | None = None
         self.longest_queue = 0
+        self.killed: Callable[[], None] = lambda: None
         self._random = random
         self._tasks: dict[SimTask, None] = {}
         self._graves: list[SimTask] = []
@@ -272,7 +279,7 @@ class SimRuntime:
 
     async def sleep(self, seconds: float) -> None:
         """Wait."""
-        await _Suspend[None](lambda task: task.go_on_after(max(0.0, seconds)))
+        await _Suspend(lambda task: task.go_on_after(max(0.0, seconds)))
 
     def spawn(self, run: Callable[[], Coroutine[object, object, None]], *, name: str) -> Task:
         """Start a coroutine; one that is dropped before its first step is never made."""
@@ -360,7 +367,7 @@ class SimRuntime:
             operate: Done there in one step, even if this node has crashed meanwhile. `Crashed` kills this node.
             label: What it is, in the trace.
         """
-        return await _Suspend[T](partial(self._carry, operate, label))
+        return cast("T", await _Suspend(partial(self._carry, operate, label)))  # what `operate` returned
 
     def _carry(self, operate: Callable[[], object], label: str, task: SimTask) -> None:
         perform = partial(self._perform, operate, label, task)
@@ -372,7 +379,9 @@ class SimRuntime:
         try:
             value = operate()
         except Crashed:
-            self.crash()
+            if self.is_alive:
+                self.crash()
+                self.killed()
             return
         except Exception as error:
             failure = error

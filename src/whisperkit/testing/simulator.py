@@ -7,7 +7,7 @@ decisions, lets five minutes pass in which nothing goes wrong, and says which pr
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Final, NamedTuple
@@ -132,7 +132,7 @@ class _Failures(logging.Handler):
 
 
 @contextmanager
-def _listening() -> Iterator[list[BaseException]]:
+def _listening() -> Generator[list[BaseException]]:
     """Take the service's log for the time of a run."""
     log, handler = logging.getLogger("whisperkit"), _Failures()
     propagate, log.propagate = log.propagate, False
@@ -196,13 +196,13 @@ class Simulation:
         self._jobs = _ObservedJobs(self.ledger, now=lambda: self.world.now)
         self._directory = MemoryDirectory(now=lambda: self.world.now)
         self._blobs = MemoryBlobs()
-        self._takers: dict[GatewayId, tuple[SimRuntime, Callable[[list[Hint]], list[HintResult]]]] = {}
+        self._takers: dict[GatewayId, tuple[SimRuntime, Callable[[Sequence[Hint]], Sequence[HintResult]]]] = {}
         self._deaf_until = 0.0
         self._gateways = {f"g{n}": _Gateway(f"g{n}") for n in range(1, plan.gateways + 1)}
         self._devices: dict[str, _Device] = {}
         self._chats = {name: ConversationId(name) for name in GROUPS}
         self._direct: dict[ConversationId, tuple[UserId, UserId]] = {}
-        self._waits_for_nothing = False
+        self._is_calm = False
 
     def _named(self, text: str) -> str:
         user, _, number = text.partition(".")
@@ -235,9 +235,12 @@ class Simulation:
                 raise Violation("unbounded", f"{runtime.name}: {runtime.longest_queue} queued, {runtime.tasks} tasks")
 
     def _runtimes(self) -> Iterator[SimRuntime]:
-        for node in (*self._gateways.values(), *self._devices.values()):
-            if node.runtime is not None:
-                yield node.runtime
+        for runtime in [
+            *(gateway.runtime for gateway in self._gateways.values()),
+            *(device.runtime for device in self._devices.values()),
+        ]:
+            if runtime is not None:
+                yield runtime
 
     def _set_up(self) -> None:
         """Users, conversations and gateways; nothing goes wrong yet."""
@@ -280,6 +283,7 @@ class Simulation:
         runtime = self.world.runtime(gateway.name, life=gateway.life)
         service = self._make_service(self._stores(gateway, runtime), gateway.name, runtime, self._config)
         gateway.runtime, gateway.service = runtime, service
+        runtime.killed = partial(self._gateway_killed, gateway)
 
         async def start() -> None:
             while True:
@@ -325,16 +329,10 @@ class Simulation:
             wire.cut(gateway_hears_s=0.0, device_hears_s=0.05)
         gateway.wires.clear()
 
-    def _bury_crashed(self) -> None:
-        """Gateways and devices that a fate of a door killed are started again after a second."""
-        for gateway in self._gateways.values():
-            if gateway.runtime is not None and not gateway.runtime.is_alive:
-                self._gateway_died(gateway)
-                self.world.at(1.0, partial(self._start_gateway, gateway), label=f"start {gateway.name}")
-        for device in self._devices.values():
-            if device.runtime is not None and not device.runtime.is_alive:
-                self._device_died(device)
-                self.world.at(1.0, partial(self._start_device, device), label=f"start {device.device}")
+    def _gateway_killed(self, gateway: _Gateway) -> None:
+        """A fate of a door killed it: it is started again after a second."""
+        self._gateway_died(gateway)
+        self.world.at(1.0, partial(self._start_gateway, gateway), label=f"start {gateway.name}")
 
     def _pause(self, name: str, seconds: float) -> None:
         runtime = self._gateways[name].runtime
@@ -357,9 +355,12 @@ class Simulation:
             return
         device.life += 1
         device.runtime = self.world.runtime(self._named(device.device), life=device.life)
+        device.runtime.killed = partial(self._device_killed, device)
         store = SimPartitions(device.runtime, device.fates, device.store)
         device.program = SimDevice(device.runtime, device.device, store, self)
         device.runtime.spawn(device.program.run, name="program")
+        if self._is_calm:
+            self._open_all(device.program)
 
     def _kill_device(self, name: str, seconds: float) -> None:
         device = self._devices.get(name)
@@ -367,6 +368,10 @@ class Simulation:
             device.runtime.crash()
             self._device_died(device)
             self.world.at(seconds, partial(self._start_device, device), label=f"start {name}")
+
+    def _device_killed(self, device: _Device) -> None:
+        self._device_died(device)
+        self.world.at(1.0, partial(self._start_device, device), label=f"start {device.device}")
 
     def _device_died(self, device: _Device) -> None:
         device.runtime = device.program = None
@@ -393,7 +398,7 @@ class Simulation:
             gateway.runtime,
             there.wire_fates,
             attach=lambda send, close: service.attach(device, send=send, close=close),
-            came=lambda data: came(wire, data),
+            came=lambda data: came(wire, data),  # pyright: ignore[reportUnknownLambdaType]  # as `attach` says
             ended=lambda: ended(wire),
         )
         gateway.wires.append(wire)
@@ -455,11 +460,8 @@ class Simulation:
 
     def _arm(self, name: str, door: str, fault: Fault) -> None:
         node = self._gateways.get(name) or self._devices.get(name)
-        if node is None:
-            return
-        node.fates.arm(door, fault)
-        if fault in (Fault.CRASH_BEFORE, Fault.CRASH_AFTER):
-            self.world.at(0.5, self._bury_crashed, label="bury")
+        if node is not None:
+            node.fates.arm(door, fault)
 
     def _cut(self, name: str, seconds: float) -> None:
         device = self._devices.get(name)
@@ -488,22 +490,28 @@ class Simulation:
 
     def _calm(self) -> None:
         """From here on nothing goes wrong."""
-        for node in (*self._gateways.values(), *self._devices.values()):
-            node.fates.disarm()
+        for gateway in self._gateways.values():
+            gateway.fates.disarm()
+        for device in self._devices.values():
+            device.fates.disarm()
         for device in self._devices.values():
             device.wire_fates.disarm()
         self._deaf_until = self.world.slow_until = 0.0
+        self._is_calm = True
+        for device in self._devices.values():
+            if device.program is not None:
+                self._open_all(device.program)
+
+    def _open_all(self, program: SimDevice) -> None:
+        """What is pulled is owed where it is on screen."""
         for conv in (*self._chats.values(), *self._direct):
-            for device in self._devices.values():
-                if device.program is not None:
-                    device.program.box.put(Order("open", conv))
+            program.box.put(Order("open", conv))
 
     def _wait_for_quiet(self) -> None:
         """Five minutes without a fault are enough for everything that is owed."""
         until = self.world.now + QUIET_S
         while True:
             self._advance(self.world.now + LOOK_S)
-            self._bury_crashed()
             missing = next(self._owed(), None)
             if missing is None:
                 return
@@ -542,7 +550,7 @@ class Simulation:
     def _wrong_ticks(self, device: _Device, program: SimDevice) -> Iterator[Violation]:
         """What a sender sees of a message is what the marks say."""
         for sender, conv, _, _ in self.ledger.acknowledged.values():
-            if sender != device.device:
+            if sender != device.device or not program.is_member(conv):
                 continue
             where = conversations.partition(conv)
             for (partition, name), value in self.ledger.marks.items():

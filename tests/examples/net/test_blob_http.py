@@ -14,6 +14,7 @@ import pytest
 from examples.adapters.files import FileBlobs
 from examples.net.blob_client import BlobClient, BlobRefusedError, file_reader
 from examples.net.blob_http import BlobHttp, BlobLimits
+from examples.net.http import Request, Response, Route
 from examples.net.loopback import Edge, serving
 from whisperkit import blobs
 from whisperkit.blobs import NEW_BLOB, Blob
@@ -496,6 +497,55 @@ async def test_a_refusal_says_why(tmp_path: Path) -> None:
 
         assert (large.value.status, large.value.reason) == (413, "blobs.too-large")
         assert (stranger.value.status, stranger.value.reason) == (401, "wire.unauthorised")
+
+
+class Scripted:
+    """A server that gives prepared answers, the last one for ever."""
+
+    def __init__(self, *answers: Response) -> None:
+        self.answers = list(answers)
+        self.routes = [Route(method, "/v1/blobs/{blob}", self.answer) for method in ("HEAD", "GET", "PUT")]
+        self.routes.append(Route("POST", "/v1/blobs/{blob}/keep", self.answer))
+
+    async def answer(self, request: Request) -> Response:
+        async for _ in request.body:
+            pass
+        return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+
+
+async def no_wait(failures: int) -> None:
+    pass
+
+
+def token() -> str:
+    return "alice"
+
+
+async def test_a_server_that_is_busy_is_asked_again() -> None:
+    offset = {"Upload-Offset": "0"}
+    script = Scripted(
+        Response(status=503),  # HEAD
+        Response(status=204, headers=offset),  # HEAD
+        Response(status=409),  # PUT: another upload of it runs
+        Response(status=204, headers=offset),  # HEAD
+        Response(status=202, headers=offset),  # PUT: took nothing
+        Response(status=200, content_length=3),  # HEAD: somebody else finished it
+    )
+    async with serving(script.routes) as edge, BlobClient(edge.url, token=token, wait=no_wait) as client:
+        await client.upload(BLOB, reader_of(b"123"), 3)
+
+    assert len(script.answers) == 1
+
+
+async def test_answers_that_make_no_sense_are_errors_of_the_network_or_refusals() -> None:
+    async with serving(Scripted(Response(body=b"<html>")).routes) as edge, BlobClient(edge.url, token=token) as client:
+        with pytest.raises(TransportError, match="keep of"):
+            await client.keep(BLOB, 1)
+        with pytest.raises(TransportError, match="the whole came"):
+            _ = [piece async for piece in client.download(BLOB, start=3)]
+    async with serving(Scripted(Response(status=404)).routes) as edge, BlobClient(edge.url, token=token) as client:
+        with pytest.raises(BlobRefusedError, match="Not Found"):
+            await client.keep(BLOB, 1)
 
 
 async def test_a_source_that_is_shorter_than_promised_is_an_error(tmp_path: Path) -> None:

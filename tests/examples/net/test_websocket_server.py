@@ -12,6 +12,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.frames import Frame, Opcode
 
 from examples.net.loopback import Edge, Recorder, serving, transport_of
+from examples.net.websocket import TurnWriter, WebSocketConnection
 from examples.net.websocket_server import Channel, EdgeLimits, WebSocketServer
 
 pytestmark = pytest.mark.anyio
@@ -44,6 +45,23 @@ async def end_of(ws: ClientConnection) -> tuple[int, str]:
 class Broken(list[bytes | str]):
     def append(self, data: bytes | str, /) -> None:
         raise ValueError(data)
+
+
+class CountingTransport(asyncio.Transport):
+    """Takes everything at once and remembers each write."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.writes: list[bytes] = []
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self.writes.append(bytes(data))
+
+    def get_write_buffer_size(self) -> int:
+        return 0
+
+    def is_closing(self) -> bool:
+        return False
 
 
 def frame(opcode: Opcode, data: bytes, *, fin: bool = True) -> bytes:
@@ -103,18 +121,34 @@ async def test_a_handshake_that_comes_byte_by_byte_is_a_handshake() -> None:
 
 
 async def test_what_is_sent_in_one_turn_is_one_write() -> None:
-    async with serving() as edge:
-        reader, _writer = await shake_hands(edge)
-        channel = (await edge.first()).channel
-        for number in range(5):
-            channel.send(bytes([number]))
-        before = channel.write_backlog
+    loop = asyncio.get_running_loop()
+    receivers: list[Recorder] = []
 
-        # One segment of TCP for one write: all five are there as soon as the first is.
-        assert await reader.read(100) == b"".join(
-            Frame(Opcode.BINARY, bytes([number])).serialize(mask=False) for number in range(5)
-        )
-        assert (before, channel.write_backlog) == (5, 0)
+    def on_open(channel: Channel, path: str) -> Recorder:
+        receivers.append(Recorder(channel, path))
+        return receivers[0]
+
+    connection = WebSocketConnection(
+        on_open=on_open,
+        on_end=lambda _: None,
+        writer=TurnWriter(loop),
+        limits=EdgeLimits(),
+        opened_at=loop.time(),
+        now=loop.time,
+    )
+    transport = CountingTransport()
+    connection.connection_made(transport)
+    connection.data_received(HANDSHAKE)
+    await asyncio.sleep(0)
+    transport.writes.clear()
+    for number in range(5):
+        receivers[0].channel.send(bytes([number]))
+    before = receivers[0].channel.write_backlog
+    await asyncio.sleep(0)
+
+    all_five = b"".join(Frame(Opcode.BINARY, bytes([number])).serialize(mask=False) for number in range(5))
+    assert transport.writes == [all_five]
+    assert (before, receivers[0].channel.write_backlog) == (5, 0)
 
 
 # ---- ends -----------------------------------------------------------------------------------------------------------
@@ -205,6 +239,18 @@ async def test_a_message_that_is_too_long_ends_in_1009_which_arrives(fragments: 
         code, _ = await end_of(ws)
         assert code == 1009
         assert (await edge.first()).messages == []
+
+
+async def test_the_reason_arrives_although_the_peer_was_still_sending() -> None:
+    async with serving(limits=EdgeLimits(max_message_bytes=100_000)) as edge:
+        reader, writer = await shake_hands(edge)
+        whole = frame(Opcode.BINARY, bytes(8 << 20))
+        for at in range(0, len(whole), FLOOD):
+            writer.write(whole[at : at + FLOOD])
+            await writer.drain()  # a reset would end it here
+        answer = await reader.read()
+
+        assert (answer[:1], int.from_bytes(answer[2:4], "big")) == (b"\x88", 1009)
 
 
 async def test_a_message_as_long_as_allowed_is_taken() -> None:
@@ -355,6 +401,7 @@ async def test_a_quiet_peer_is_pinged_once_and_then_cut() -> None:
         edge.later(edge.server.limits.ping_after_s + 1)
         ping = await reader.readexactly(2)
         edge.later(edge.server.limits.ping_after_s + 2)
+        await arrived()
         edge.later(edge.server.limits.idle_s + 1)
 
         assert ping == Frame(Opcode.PING, b"").serialize(mask=False)
