@@ -36,6 +36,8 @@ log = logging.getLogger("whisperkit.service")
 RETRY_S = 1.0
 # Incarnations that a post may meet a fence with before its device is told to come again.
 MAX_FENCED = 8
+# When a note was made that may be there or not: it is made again before the next post, and settled with the others.
+DOUBTFUL = float("-inf")
 
 Posting: TypeAlias = PostMessage | ChangeRoster | ChangeStrategy
 Done: TypeAlias = Callable[[PostResult | Failed], None]
@@ -113,8 +115,7 @@ class Poster:
         return noted_at is None or self._core.runtime.now() - noted_at > self._core.config.note_s
 
     def _was_noted(self, conv: ConversationId, answer: object) -> None:
-        if not isinstance(answer, Failed):
-            self._noted[conv] = self._core.runtime.now()
+        self._noted[conv] = DOUBTFUL if isinstance(answer, Failed) else self._core.runtime.now()
         for operation, done in self._held.pop(conv):
             if isinstance(answer, Failed):
                 done(answer)
@@ -123,8 +124,11 @@ class Poster:
 
     def noted(self) -> list[ConversationId]:
         """Conversations that this gateway noted and that look quiet now."""
-        quiet = [conv for conv in self._noted if conv not in self._under_way and conv not in self._held]
-        return [conv for conv in quiet if not self._finisher.is_busy(conv)]
+        return [conv for conv in self._noted if self._is_quiet(conv)]
+
+    def _is_quiet(self, conv: ConversationId) -> bool:
+        is_free = conv not in self._under_way and conv not in self._held
+        return is_free and not self._finisher.is_busy(conv)
 
     def remember_note(self, conv: ConversationId) -> None:
         """A commit carried a note."""
@@ -132,13 +136,22 @@ class Poster:
 
     async def settle(self, conv: ConversationId) -> None:
         """Take the note about a quiet conversation away; posts that come meanwhile wait, and note it again."""
+        if not self._is_quiet(conv):
+            return  # something came while another conversation was settled
         self._held[conv] = []
-        self._noted.pop(conv, None)
-        is_settled = await settle(self._core, self._finisher, self._core.owner, conv)
+        self._noted[conv] = DOUBTFUL
+        try:
+            is_settled = await settle(self._core, self._finisher, self._core.owner, conv)
+        except Exception:
+            # The store is away. Whoever waits must not wait for ever; the note is taken away another time.
+            log.warning("note not settled", extra={"conversation": conv}, exc_info=True)
+        else:
+            if is_settled:
+                del self._noted[conv]
+            else:
+                self._noted[conv] = self._core.runtime.now()
+                self._finisher.want(conv, 0, lambda: None)
         held = self._held.pop(conv)
-        if not is_settled:
-            self._noted[conv] = self._core.runtime.now()
-            self._finisher.want(conv, 0, lambda: None)
         for operation, done in held:
             self.post(operation, done)
 
