@@ -136,8 +136,7 @@ class Finisher:
             await self._tell_members(conv, row)
         users = _audience(page.members, row)
         lists = self._core.device_lists
-        missing = lists.missing(users)
-        if missing:
+        while missing := lists.missing(users):  # again, if one was forgotten while others were read
             await lists.fetch(missing)
         devices = lists.devices(users, but=row.sender)
         copies = Copies(conv, _with_welcome(conv, page.members, row, devices))

@@ -41,8 +41,7 @@ class People:
     async def existing(self, users: tuple[UserId, ...]) -> list[tuple[UserId, Account]]:
         """The accounts of those users who exist."""
         lists = self._core.device_lists
-        missing = lists.missing(users)
-        if missing:
+        while missing := lists.missing(users):  # again, if one was forgotten while others were read
             await lists.fetch(missing)
         return [(user, account) for user in users if (account := lists.account(user)).version]
 
