@@ -52,7 +52,8 @@ class AsyncServer:
 class FastAPI:
     """Keeps the handler of each path."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, lifespan: object) -> None:
+        self.lifespan = lifespan
         self.routes: dict[str, Callable[..., Awaitable[None]]] = {}
 
     def websocket(self, path: str) -> Callable[[H], H]:
