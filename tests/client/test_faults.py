@@ -11,7 +11,7 @@ from whisperkit.testing import Fault
 from whisperkit.testing.sim_phone import ChatNet, SimPhone
 
 # A conversation of a few messages takes so many commits on a phone; each of them is cut off once.
-COMMITS = 14
+COMMITS = 9
 
 
 def talk(net: ChatNet, alice: SimPhone, bob: SimPhone) -> tuple[ConversationId, list[str]]:

@@ -8,6 +8,7 @@ message is answered or comes again, never both.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Final
 
 import msgpack
@@ -15,11 +16,12 @@ import msgpack
 from whisperkit.client import history
 from whisperkit.client.content import Attachment, Content, Text, check_content
 from whisperkit.client.history import Record
-from whisperkit.client.records import Turn
+from whisperkit.client.records import DeviceRecords, Turn
+from whisperkit.client.standing import Listener
 from whisperkit.ids import ConversationId, DeviceId, MessageId
 from whisperkit.partitions import Span
 
-__all__ = ["IncomingMessage", "next_arrival", "put_arrival", "take_arrival"]
+__all__ = ["Arrivals", "IncomingMessage", "next_arrival", "put_arrival", "take_arrival"]
 
 _NUMBER: Final = b"n/arrival"
 
@@ -117,3 +119,38 @@ class IncomingMessage:
 
     def __repr__(self) -> str:
         return f"IncomingMessage({self.record!r})"
+
+
+class Arrivals:
+    """The messages that wait, as an iterator that never ends.
+
+    Args:
+        records: The device's partition.
+        news: Tells when there may be more.
+        mint: Makes message ids of answers.
+        finish: Commits that a message has been handled, with its answers.
+    """
+
+    def __init__(
+        self,
+        records: DeviceRecords,
+        news: Listener,
+        *,
+        mint: Callable[[], MessageId],
+        finish: Callable[[int, list[Answer]], Awaitable[None]],
+    ) -> None:
+        self._records = records
+        self._news = news
+        self._mint = mint
+        self._finish = finish
+        self._after = 0
+
+    def __aiter__(self) -> Arrivals:
+        return self
+
+    async def __anext__(self) -> IncomingMessage:
+        while (found := await self._records.read(partial(next_arrival, after=self._after))) is None:
+            await self._news.get()
+            self._news.skip()
+        self._after, record = found
+        return IncomingMessage(record, mint=self._mint, finish=partial(self._finish, self._after))

@@ -10,17 +10,16 @@ Three tasks: one connects and reads, one seals drafts, one keeps time. None of t
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
-from functools import partial
+from collections.abc import Collection, Mapping, Sequence
 from typing import Final, Self
 
 from whisperkit.anyio_runtime import AnyioRuntime
 from whisperkit.client import history
-from whisperkit.client.arrivals import Answer, IncomingMessage, next_arrival, take_arrival
+from whisperkit.client.arrivals import Answer, Arrivals, take_arrival
 from whisperkit.client.blobs import BlobTransfer, Uploads
 from whisperkit.client.content import Attachment, Content, Text, check_content
 from whisperkit.client.drafts import DraftKind, put_draft
-from whisperkit.client.events import ConnectionState, Event, PresenceChanged, Recorded
+from whisperkit.client.events import ConnectionState, PresenceChanged, Recorded
 from whisperkit.client.greeting import Greeter
 from whisperkit.client.history import Note, Record
 from whisperkit.client.opening import Opener
@@ -31,7 +30,7 @@ from whisperkit.client.records import Turn
 from whisperkit.client.sealing import Sealer
 from whisperkit.client.sending import FIRST_RETRY_S, Sender
 from whisperkit.client.session import Session
-from whisperkit.client.standing import Standing
+from whisperkit.client.standing import Listener, Standing
 from whisperkit.client.unread import Unread
 from whisperkit.errors import PeerError, StoreError, TransportError, UsageError
 from whisperkit.ids import ConversationId, ConversationSeq, DeviceId, MessageId, UserId
@@ -353,37 +352,20 @@ class Client:
 
     # ---- events ----
 
-    async def events(self) -> AsyncIterator[Event]:
-        """What happens from now on, for as long as it is iterated."""
-        box = self._at.listen()
-        try:
-            while True:
-                event = await box.get()
-                if event is not None:
-                    yield event
-        finally:
-            self._at.leave(box)
+    def events(self) -> Listener:
+        """What happens from now on, to be iterated; one that was left is forgotten."""
+        return self._at.listen()
 
-    async def messages(self) -> AsyncIterator[IncomingMessage]:
+    def messages(self) -> Arrivals:
         """Messages of others, decrypted, each once and in order, also those that came before this was called.
 
         Use each in an ``async with``: it counts as handled when the block ends without an exception, in one commit
         with the answers that were given in it. One that was not handled comes again the next time this is called.
         """
-        box = self._at.listen()
-        after = 0
-        try:
-            while True:
-                found = await self._at.records.read(partial(next_arrival, after=after))
-                if found is None:
-                    await box.get()
-                    box.take(len(box))
-                    continue
-                after, record = found
-                finish = partial(self._commit, handled=after)
-                yield IncomingMessage(record, mint=self._at.mint, finish=finish)
-        finally:
-            self._at.leave(box)
+        return Arrivals(self._at.records, self._at.listen(), mint=self._at.mint, finish=self._handle)
+
+    async def _handle(self, number: int, answers: list[Answer]) -> None:
+        await self._commit(answers, handled=number)
 
     async def wait_live(self, *, timeout_s: float) -> bool:
         """Wait until the mirror has reached the head; false if it has not in time."""

@@ -50,6 +50,9 @@ class Text(NamedTuple):
     text: str
     reply_to: MessageId | None = None
 
+    def __repr__(self) -> str:
+        return f"<Text of {len(self.text)} characters>"
+
 
 class Attachment(NamedTuple):
     """A file.
@@ -64,6 +67,9 @@ class Attachment(NamedTuple):
     pointer: AttachmentPointer
     caption: str = ""
 
+    def __repr__(self) -> str:
+        return f"<Attachment {self.blob}>"
+
 
 class KeyGift(NamedTuple):
     """The sender's key for a group.
@@ -75,6 +81,9 @@ class KeyGift(NamedTuple):
 
     conv: ConversationId
     distribution: bytes
+
+    def __repr__(self) -> str:
+        return f"<KeyGift for {self.conv}>"
 
 
 class ResendRequest(NamedTuple):
@@ -90,6 +99,9 @@ class Resend(NamedTuple):
     conv: ConversationId
     message_id: MessageId
     content: bytes
+
+    def __repr__(self) -> str:
+        return f"<Resend {self.message_id}>"
 
 
 class AskAgain(NamedTuple):
@@ -108,6 +120,9 @@ class Bound(NamedTuple):
     conv: ConversationId
     message_id: MessageId
     content: bytes
+
+    def __repr__(self) -> str:
+        return f"<Bound {self.message_id}>"
 
 
 class Unknown(NamedTuple):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
+from weakref import WeakKeyDictionary
 
 from whisperkit.client.events import ConnectionChanged, ConnectionState, Event, EventsLost
 from whisperkit.client.records import DeviceRecords, Turn
@@ -24,11 +25,47 @@ from whisperkit.sync.frames import Frame
 from whisperkit.sync.mirror import Mirror, Synced
 from whisperkit.sync.outbox import Outbox
 
-__all__ = ["Standing", "load_chat", "members_of"]
+__all__ = ["Listener", "Standing", "load_chat", "members_of"]
 
 
 # What one listener may leave unheard: more than a busy group brings while a screen is drawn.
 MAX_EVENTS: Final = 1_000
+
+
+class Listener:
+    """A bounded queue of events: what happened, oldest first.
+
+    It is no generator, because one that is left before its end has to be closed, and a ``break`` does not.
+    """
+
+    def __init__(self, box: Mailbox[Event]) -> None:
+        self._box = box
+
+    def put(self, event: Event) -> None:
+        """Hear of an event; whoever does not keep up is told that much instead of what was dropped."""
+        if len(self._box) >= MAX_EVENTS:
+            self.skip()
+            self._box.put(EventsLost())
+        self._box.put(event)
+
+    async def get(self, timeout_s: float | None = None) -> Event | None:
+        """Wait for the next event; `None` when the time passed without one."""
+        return await self._box.get(timeout_s)
+
+    def skip(self) -> None:
+        """Forget what was not heard yet."""
+        self._box.take(len(self._box))
+
+    def __aiter__(self) -> Listener:
+        return self
+
+    async def __anext__(self) -> Event:
+        event = await self._box.get()
+        assert event is not None  # it waits without a limit
+        return event
+
+    def __len__(self) -> int:
+        return len(self._box)
 
 
 class Standing:
@@ -53,7 +90,8 @@ class Standing:
         self.outboxes: dict[ConversationId, Outbox] = {}
         self.session: Session | None = None
         self.heard_of: dict[ConversationId, float] = {}
-        self._listeners: list[Mailbox[Event]] = []
+        # Weak, and in the order in which they came: an iterator that was left takes its queue along.
+        self._listeners: WeakKeyDictionary[Listener, None] = WeakKeyDictionary()
         self._due: Mailbox[bool] = runtime.mailbox()
 
     def mint(self) -> MessageId:
@@ -124,11 +162,8 @@ class Standing:
 
     def tell(self, event: Event) -> None:
         """Tell all who listen; one who does not keep up is told that much."""
-        for box in self._listeners:
-            if len(box) >= MAX_EVENTS:
-                box.take(len(box))
-                box.put(EventsLost())
-            box.put(event)
+        for listener in list(self._listeners):
+            listener.put(event)
 
     def now_is(self, state: ConnectionState, retry_in_s: float | None = None) -> None:
         """Note how the client stands with the server."""
@@ -136,26 +171,19 @@ class Standing:
             self.state = state
             self.tell(ConnectionChanged(state, retry_in_s))
 
-    def listen(self) -> Mailbox[Event]:
-        """A mailbox for what happens from now on; give it back with `leave`."""
-        box: Mailbox[Event] = self.runtime.mailbox()
-        self._listeners.append(box)
-        return box
-
-    def leave(self, box: Mailbox[Event]) -> None:
-        """Listen no more."""
-        self._listeners = [one for one in self._listeners if one is not box]
+    def listen(self) -> Listener:
+        """Hear of what happens from now on, for as long as somebody holds the listener."""
+        listener = Listener(self.runtime.mailbox())
+        self._listeners[listener] = None
+        return listener
 
     async def wait_live(self, timeout_s: float) -> bool:
         """Wait until the mirror has reached the head; false if it has not in time."""
-        box = self.listen()
+        listener = self.listen()
         deadline = self.runtime.now() + timeout_s
-        try:
-            while self.state is not ConnectionState.LIVE and self.runtime.now() < deadline:
-                await box.get(timeout_s=max(0.0, deadline - self.runtime.now()))
-            return self.state is ConnectionState.LIVE
-        finally:
-            self.leave(box)
+        while self.state is not ConnectionState.LIVE and self.runtime.now() < deadline:
+            await listener.get(timeout_s=max(0.0, deadline - self.runtime.now()))
+        return self.state is ConnectionState.LIVE
 
     # ---- work that is due ----
 

@@ -7,7 +7,7 @@ owns the order of everything, so a run repeats itself.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterable, Awaitable, Callable, Mapping, Sequence
 from copy import deepcopy
 from functools import partial
 from typing import TypeVar
@@ -201,11 +201,10 @@ class SimPhone:
         self.runtime.spawn(self._run, name="phone")
 
     async def _run(self) -> None:
-        events = self.client.events()
-        self.runtime.spawn(partial(self._listen, events), name="listener")
+        self.runtime.spawn(partial(self._listen, self.client.events()), name="listener")
         await self.client.start()
 
-    async def _listen(self, events: AsyncIterator[Event]) -> None:
+    async def _listen(self, events: AsyncIterable[Event]) -> None:
         async for event in events:
             self.events.append(event)
 
