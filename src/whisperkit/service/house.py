@@ -21,7 +21,7 @@ from whisperkit.service.hello import binding_of
 from whisperkit.service.link import DeviceLink
 from whisperkit.service.poster import Poster, settle
 from whisperkit.service.working_set import WorkingSet
-from whisperkit.stores import Absent, Newer
+from whisperkit.stores import Absent, Kept, Newer
 from whisperkit.sync import conversation as conversations
 from whisperkit.sync.conversation import Fenced
 from whisperkit.sync.frames import ByeCode
@@ -101,12 +101,16 @@ class House:
         if not links:
             return
         results = await directory.keep([binding_of(self._core, link) for link in links])
-        again = [link for link, result in zip(links, results, strict=True) if isinstance(result, Absent)]
+        again = [link for link, result in zip(links, results, strict=True) if self._must_bind(result)]
         if again:
             await directory.bind([binding_of(self._core, link) for link in again])
         for link, result in zip(links, results, strict=True):
             if isinstance(result, Newer):
                 link.bye(ByeCode.SUPERSEDED)
+
+    def _must_bind(self, result: Kept | Absent | Newer) -> bool:
+        """Whether the directory lost a binding, or has it under an incarnation that was fenced and has no lease."""
+        return isinstance(result, Absent) or (isinstance(result, Kept) and result.binding.owner != self._core.owner)
 
     async def adopt_own(self) -> None:
         """Finish what earlier lives of this gateway noted; they are over, because this one has begun."""
