@@ -96,9 +96,8 @@ class Turn:
         self._settle()
 
     def _welcome(self, welcome: frames.Welcome) -> None:
+        self._begin_to_follow()
         self.mirror = self.mirror._replace(head=welcome.head, since=self.now)
-        if self.before.head is None and self.mirror.followed:
-            self.send.append(_follow(self.mirror.followed))
         if welcome.answer is Answer.DELTA:
             phase = self.mirror.phase if self.mirror.phase is Phase.LIVE else Phase.CATCHING_UP
             self.mirror = self.mirror._replace(phase=phase)
@@ -133,6 +132,7 @@ class Turn:
             self.chats[conv] = self.chat(conv)._replace(membership=None)
 
     def _head(self, head: frames.Head) -> None:
+        self._begin_to_follow()
         self.mirror = self.mirror._replace(head=head.cursor)
         cursor = self.mirror.cursor
         if cursor is not None and head.cursor.seq == cursor.seq and head.cursor != cursor:
@@ -303,6 +303,11 @@ class Turn:
         has_moved = mirror.cursor != self.before.cursor or self.before.since is None
         since = (self.now if has_moved else mirror.since) if is_behind else None
         self.mirror = mirror._replace(since=since)
+
+    def _begin_to_follow(self) -> None:
+        """Name what is followed once the server speaks on a new link: with WELCOME, or with HEAD if that was lost."""
+        if self.mirror.head is None and self.mirror.followed:
+            self.send.append(_follow(self.mirror.followed))
 
     def _follow(self) -> None:
         """Keep the list of conversations whose heads the server shall name."""
