@@ -230,3 +230,24 @@ def test_only_the_audience_is_given_a_message_again(net: ChatNet) -> None:
     net.wait(60.0)
 
     assert "members only" not in mallory.texts(group)
+
+
+@pytest.mark.parametrize("is_verified", [False, True])
+def test_a_changed_identity_is_announced_by_its_bundle_too(net: ChatNet, is_verified: bool) -> None:
+    alice, bob, chat = met(net)
+    if is_verified:
+        number = alice.do(lambda client: client.safety_number(bob.device))
+        alice.do(lambda client: client.mark_verified(number))
+    replace(net, bob)
+    forget(alice, b"k/session/")  # so that the next message begins with a bundle
+
+    alice.send(chat, "with a new session")
+    net.until(lambda: IdentityChanged(bob.device, was_verified=is_verified) in alice.events)
+    net.wait(10.0)
+    was_shown = "with a new session" in bob.texts(chat)
+    if is_verified:
+        key = bob.do(lambda client: client.identity())[0]
+        alice.do(lambda client: client.accept_identity(bob.device, key))
+    net.until(lambda: bob.texts(chat)[-1:] == ["with a new session"])
+
+    assert was_shown is not is_verified
