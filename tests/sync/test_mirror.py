@@ -589,7 +589,7 @@ def test_pulled_rows_are_fetched_before_the_entry_that_names_them() -> None:
     one = entry(9, START, pull_upto=ConversationSeq(8))
     two = entry(10, behind(one), CONVS[1])
 
-    held = take(live()._replace(followed=frozenset({ONE})), one, two, two, rows=mega(5))
+    held = take(live()._replace(followed=frozenset({ONE}), told=frozenset({ONE})), one, two, two, rows=mega(5))
     half = take(held.state, rows_frame(5, 7, pulled(6), pulled(7)), rows=mega(5))
     done = take(half.state, rows_frame(7, 8, pulled(8), pulled(9)), rows=mega(7))
 
@@ -625,7 +625,7 @@ def test_an_answer_that_says_nothing_is_waited_out() -> None:
 
 
 def test_a_conversation_on_screen_is_fetched_as_its_head_moves() -> None:
-    mirror = live()._replace(followed=frozenset(CONVS[:1]))
+    mirror = live()._replace(followed=frozenset(CONVS[:1]), told=frozenset(CONVS[:1]))
     heads = frames.Head(START, {ONE: ConversationSeq(7), CONVS[1]: ConversationSeq(9)})
 
     unseen = take(mirror, heads, rows=mega(5))

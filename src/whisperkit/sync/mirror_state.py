@@ -107,6 +107,7 @@ class Mirror(NamedTuple):
         held: Entries in order that wait for such rows.
         opened: Conversations on screen: what is pulled there is fetched at once.
         followed: Conversations whose rows are pulled: HEAD shall name their heads.
+        told: Those of them that the server has been told of on this link.
     """
 
     device: DeviceId
@@ -122,6 +123,7 @@ class Mirror(NamedTuple):
     held: tuple[frames.Entry, ...] = ()
     opened: frozenset[ConversationId] = _NO_CONVS
     followed: frozenset[ConversationId] = _NO_CONVS
+    told: frozenset[ConversationId] = _NO_CONVS
 
 
 class Arrived(NamedTuple):

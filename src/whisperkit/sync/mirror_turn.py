@@ -96,7 +96,6 @@ class Turn:
         self._settle()
 
     def _welcome(self, welcome: frames.Welcome) -> None:
-        self._begin_to_follow()
         self.mirror = self.mirror._replace(head=welcome.head, since=self.now)
         if welcome.answer is Answer.DELTA:
             phase = self.mirror.phase if self.mirror.phase is Phase.LIVE else Phase.CATCHING_UP
@@ -132,8 +131,9 @@ class Turn:
             self.chats[conv] = self.chat(conv)._replace(membership=None)
 
     def _head(self, head: frames.Head) -> None:
-        self._begin_to_follow()
         self.mirror = self.mirror._replace(head=head.cursor)
+        if not head.conversations:
+            self.mirror = self.mirror._replace(told=_NO_CONVS)  # whatever FOLLOW named was lost
         cursor = self.mirror.cursor
         if cursor is not None and head.cursor.seq == cursor.seq and head.cursor != cursor:
             self._ask()  # the same number with another past: only a WELCOME can tell
@@ -304,20 +304,16 @@ class Turn:
         since = (self.now if has_moved else mirror.since) if is_behind else None
         self.mirror = mirror._replace(since=since)
 
-    def _begin_to_follow(self) -> None:
-        """Name what is followed once the server speaks on a new link: with WELCOME, or with HEAD if that was lost."""
-        if self.mirror.head is None and self.mirror.followed:
-            self.send.append(_follow(self.mirror.followed))
-
     def _follow(self) -> None:
-        """Keep the list of conversations whose heads the server shall name."""
+        """Keep the list of conversations whose heads the server shall name; on a new link it knows of none."""
         pulled = {conv for conv, chat in self.chats.items() if chat.is_pulled}
         pushed = self.chats.keys() - pulled
         followed = (self.mirror.followed - pushed) | pulled
         if followed != self.mirror.followed:
             self.mirror = self.mirror._replace(followed=followed)
-            if self.mirror.phase is not Phase.OFFLINE:
-                self.send.append(_follow(followed))
+        if self.mirror.phase is not Phase.OFFLINE and followed != self.mirror.told:
+            self.mirror = self.mirror._replace(told=followed)
+            self.send.append(_follow(followed))
 
 
 def _follow(convs: frozenset[ConversationId]) -> frames.Follow:
