@@ -81,8 +81,8 @@ class Poster:
             held.append((operation, done))
         elif self._needs_note(conv):
             self._held[conv] = [(operation, done)]
-            note = _Note(self._core.owner, conv)
-            self._core.submit(note, partial(self._was_noted, conv))
+            owner = self._core.owner
+            self._core.submit(_Note(owner, conv), partial(self._was_noted, conv, owner))
         else:
             self._submit(operation, done)
 
@@ -114,13 +114,16 @@ class Poster:
         noted_at = self._noted.get(conv)
         return noted_at is None or self._core.runtime.now() - noted_at > self._core.config.note_s
 
-    def _was_noted(self, conv: ConversationId, answer: object) -> None:
-        self._noted[conv] = DOUBTFUL if isinstance(answer, Failed) else self._core.runtime.now()
+    def _was_noted(self, conv: ConversationId, owner: Owner, answer: object) -> None:
+        is_good = owner == self._core.owner and not isinstance(answer, Failed)
+        self._noted[conv] = self._core.runtime.now() if is_good else DOUBTFUL
         for operation, done in self._held.pop(conv):
-            if isinstance(answer, Failed):
-                done(answer)
-            else:
+            if is_good:
                 self._submit(operation, done)
+            elif isinstance(answer, Failed):
+                done(answer)
+            else:  # a new incarnation began meanwhile; the note is another's
+                self.post(operation, done)
 
     def noted(self) -> list[ConversationId]:
         """Conversations that this gateway noted and that look quiet now."""
@@ -147,7 +150,7 @@ class Poster:
             log.warning("note not settled", extra={"conversation": conv}, exc_info=True)
         else:
             if is_settled:
-                del self._noted[conv]
+                self._noted.pop(conv, None)  # gone already if a new incarnation began meanwhile
             else:
                 self._noted[conv] = self._core.runtime.now()
                 self._finisher.want(conv, 0, lambda: None)
