@@ -14,7 +14,7 @@ A file is text, one decision a line: seconds, verb, arguments; settings before t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from random import Random
 from typing import Final, NamedTuple
 
@@ -34,7 +34,7 @@ GROUPS: Final = {"team": USERS[:3], "club": USERS[:4], "hall": USERS}
 #   door NODE DOOR FAULT      the next call of that door meets the fault
 #   wire DEVICE WAY FATE      the next message that way (up, down) is lost, doubled or late
 #   cut DEVICE SECONDS        the connection ends; the gateway hears of it after so long
-#   die DEVICE SECONDS        the device's program is killed, and started again after so long
+#   die DEVICE SECONDS        the device's program is killed, and started again after so long; 0: never
 #   empty                     the directory loses its memory
 #   deaf SECONDS              hints between gateways are lost
 #   slow SECONDS              everything takes forty times as long
@@ -151,11 +151,19 @@ def generate(
     decisions = [maker.send() for _ in range(messages)]
     decisions += [maker.other() for _ in range(random.randint(0, messages // 2))]
     decisions += [maker.fault() for _ in range(random.randint(0, faults))]
-    if any(decision.verb == "crash" and decision.args[1] == "0" for decision in decisions):
-        # A directory that forgets a gateway which never comes back names nobody whose notes are to be adopted: what
-        # the dead one left is then finished by the next post to its conversation only.
-        decisions = [decision for decision in decisions if decision.verb != "empty"]
+    lost = {decision.args[0] for decision in decisions if decision.verb == "crash" and decision.args[1] == "0"}
+    decisions = [decision for decision in decisions if not _hides_from_directory(decision, lost)]
     return Plan(seed, is_spanning, gateways, random.random() < 0.3, tuple(sorted(decisions)))
+
+
+def _hides_from_directory(decision: Decision, lost: Collection[str]) -> bool:
+    """Whether nobody could learn that a gateway is gone.
+
+    A directory that never had its lease, or forgot it, cannot name a gateway that never comes back. What the dead one left
+    is then finished by the next post to its conversation only, and its note stays.
+    """
+    is_door = decision.verb == "door" and decision.args[0] in lost and decision.args[1] == "directory"
+    return bool(lost) and (decision.verb == "empty" or is_door)
 
 
 class _Maker:

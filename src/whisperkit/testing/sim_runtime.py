@@ -383,6 +383,9 @@ class SimRuntime:
                 self.crash()
                 self.killed()
             return
+        except AssertionError as broken:
+            self.world.fail(broken)  # whoever watches the other machine says so; no flow may go on from it
+            return
         except Exception as error:
             failure = error
         answer = partial(self.do, partial(task.go_on, value, failure))

@@ -92,10 +92,16 @@ class Outcome(NamedTuple):
     acknowledged: int
 
 
-def simulate(plan: Plan, *, make_service: MakeService = _make_service) -> Outcome:
-    """Run a plan to its end, or to the first broken promise."""
+def simulate(plan: Plan, *, store: PartitionStore | None = None, make_service: MakeService = _make_service) -> Outcome:
+    """Run a plan to its end, or to the first broken promise.
+
+    Args:
+        plan: What is decided.
+        store: The gateways' store, empty, whose calls wait for nothing; without one a store in memory.
+        make_service: Makes the service of a gateway.
+    """
     with _listening() as failures:
-        simulation = Simulation(plan, make_service, failures)
+        simulation = Simulation(plan, store or MemoryPartitions(), make_service, failures)
         violation: Violation | None = None
         try:
             simulation.run()
@@ -177,11 +183,14 @@ class Simulation:
 
     Args:
         plan: What is decided.
+        store: The gateways' store, empty.
         make_service: Makes the service of a gateway.
         failures: Where exceptions are found that the service caught.
     """
 
-    def __init__(self, plan: Plan, make_service: MakeService, failures: list[BaseException]) -> None:
+    def __init__(
+        self, plan: Plan, store: PartitionStore, make_service: MakeService, failures: list[BaseException]
+    ) -> None:
         self.plan = plan
         self.world = SimWorld(plan.seed)
         self._names: dict[str, str] = {UserId.named(user): user for user in USERS}
@@ -189,9 +198,8 @@ class Simulation:
         self._make_service = make_service
         self._failures = failures
         self._config = ServiceConfig(fanout=LIMITS)
-        memory = MemoryPartitions()
-        store: PartitionStore = ObservedPartitions(memory, self.ledger.committed)
-        self._partitions = store if plan.spans else Stepwise(store)
+        seen = ObservedPartitions(store, self.ledger.committed)
+        self._partitions: PartitionStore = seen if plan.spans else Stepwise(seen)
         self._marks = ObservedMarks(MemoryMarks(), self.ledger.raised)
         self._jobs = _ObservedJobs(self.ledger, now=lambda: self.world.now)
         self._directory = MemoryDirectory(now=lambda: self.world.now)
@@ -367,6 +375,7 @@ class Simulation:
         if device is not None and device.runtime is not None:
             device.runtime.crash()
             self._device_died(device)
+            device.is_gone = not seconds
             self.world.at(seconds, partial(self._start_device, device), label=f"start {name}")
 
     def _device_killed(self, device: _Device) -> None:
@@ -529,7 +538,8 @@ class Simulation:
         yield from self._owed_by_gateways()
 
     def _is_linked(self, device: _Device) -> bool:
-        return device.device in self.ledger.linked.get(device.device.user, ())
+        """Whether the device is owed anything: not if it was unlinked, nor if it lies at the bottom of a lake."""
+        return not device.is_gone and device.device in self.ledger.linked.get(device.device.user, ())
 
     def _owed_by(self, device: _Device) -> Iterator[Violation]:
         name, program = self._named(device.device), device.program
