@@ -152,17 +152,23 @@ class DeviceLink:
         """Answer what waits, in order, until nothing does."""
         while self._requests and self.is_open:
             frame = self._requests.popleft()
-            if self.is_known and isinstance(frame, _AT_ONCE):
-                self._dispatch(frame)  # it came while HELLO was being checked
-                continue
             try:
                 await self._owner.answer(self, frame)
+                if isinstance(frame, frames.Hello):
+                    self._dispatch_waiting()
             except PeerError as error:
                 self.refuse(error)
             except WhisperError:
                 log.exception("request failed", extra={"frame": BY_TYPE[type(frame)].name})
                 self.bye(ByeCode.TRY_LATER, retry_after_s=5)
         self._is_serving = False
+
+    def _dispatch_waiting(self) -> None:
+        """HELLO is answered: what came meanwhile and need not wait goes now, before what comes next overtakes it."""
+        waiting, self._requests = self._requests, deque()
+        for frame in waiting:
+            if self.is_open:
+                self._dispatch(frame)
 
     def refuse(self, error: PeerError) -> None:
         """End the link for what the device sent."""
