@@ -25,7 +25,7 @@ from whisperkit._version import __version__
 from whisperkit.partitions import Partition
 from whisperkit.ratchet import verify
 from whisperkit.service import AttachedLink, MessageService, ServiceConfig
-from whisperkit.stores import PartitionStore, Stores
+from whisperkit.stores import PartitionJobs, PartitionStore, Stores
 
 __all__ = ["ChatServer", "open_server"]
 
@@ -132,7 +132,9 @@ async def open_server(config: Config, *, is_stepwise: bool = False) -> AsyncGene
             from whisperkit.testing import Stepwise
 
             partitions = Stepwise(sqlite)
-        stores = Stores.over(partitions, marks=sqlite, blobs=blobs)
+        jobs = PartitionJobs(partitions)
+        await jobs.release()  # the file is locked: whoever had claimed any is dead
+        stores = Stores.over(partitions, marks=sqlite, jobs=jobs, blobs=blobs)
         service = MessageService(
             stores,
             config=_service_config(config, sqlite),

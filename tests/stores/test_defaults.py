@@ -204,6 +204,23 @@ async def test_a_zombie_does_not_give_up_the_claim_of_another() -> None:
 
 
 @pytest.mark.anyio
+async def test_released_jobs_are_there_at_once_and_others_stay_as_they_are() -> None:
+    clock = Clock()
+    jobs = PartitionJobs(MemoryPartitions(), runtime=clock)
+    for number in range(20):
+        await jobs.put(ConversationId(f"c{number}"), ConversationSeq(1))
+    dead = await jobs.take(15)
+    await jobs.put(dead.jobs[0].conversation, ConversationSeq(2))
+
+    await jobs.release()
+    await jobs.release()
+    again = await jobs.take(20)
+
+    assert len(again.jobs) == 20
+    assert {job.upto for job in again.jobs if job.conversation == dead.jobs[0].conversation} == {2}
+
+
+@pytest.mark.anyio
 async def test_a_job_may_ride_in_the_commit_of_a_post() -> None:
     store = MemoryPartitions()
     wanted = PartitionJobs.load_for(CHAT)

@@ -189,6 +189,22 @@ class PartitionJobs:
 
         return await transact(self._store, [Load(shard, (EVERYTHING,), _PAGE_ROWS)], rule, runtime=self._runtime)
 
+    async def release(self) -> None:
+        """Give up every claim: for who knows that no worker is alive, such as the only process on a file at its start.
+
+        Without it what a process had claimed when it was killed would wait for `CLAIM_S`.
+        """
+        heads = await load(self._store, [Load(shard) for shard in _SHARDS])
+        for shard in _SHARDS:
+            if heads[shard].version:
+                await self._release(shard)
+
+    async def _release(self, shard: Partition) -> None:
+        def rule(loaded: Mapping[Partition, Loaded]) -> Outcome[None]:
+            return _released(shard, loaded[shard])
+
+        await transact(self._store, [Load(shard, (EVERYTHING,), _PAGE_ROWS)], rule, runtime=self._runtime)
+
     async def done(self, claim: Claim) -> None:
         """Forget jobs; see `JobLog.done`."""
         by_shard: defaultdict[Partition, list[Job]] = defaultdict(list)
@@ -228,6 +244,12 @@ def _taken(shard: Partition, loaded: Loaded, limit: int, mine: _Claimed) -> Outc
     until_ms = mine.now_ms + int(CLAIM_S * 1_000)
     put = tuple(_Entry(entry.upto, mine.claim, until_ms).row(name) for name, entry in chosen.items())
     return Outcome(jobs, (Change(shard, loaded.version, b"", put),))
+
+
+def _released(shard: Partition, loaded: Loaded) -> Outcome[None]:
+    there = {ConversationId(key.decode()): _Entry.decode(value) for key, value in loaded.rows.items()}
+    put = tuple(_Entry(entry.upto).row(name) for name, entry in there.items() if entry.until_ms)
+    return Outcome(None, (Change(shard, loaded.version, b"", put),) if put else ())
 
 
 def _settled(shard: Partition, loaded: Loaded, jobs: Sequence[Job], claim: bytes) -> Outcome[None]:
