@@ -174,6 +174,8 @@ class Chat(NamedTuple):
             item = _item_of(row.own)
             if item is not None and item.conv == self.conv and item.seq == row.conv_seq:
                 return self.with_item(item, is_fork=False)
+        if self.membership is None and user not in change.added:
+            return self  # the user has left: a change from before that comes late does not bring them back
         before = self.membership or _NOBODY._replace(is_whole=row.conv_seq == 1)
         membership = before.after(row.conv_seq, change)
         is_out = row.conv_seq == membership.as_of and user in change.removed
