@@ -37,7 +37,10 @@ class StateTable(SphinxDirective):
 def _table(table: Table) -> nodes.table:
     group = nodes.tgroup("", *(nodes.colspec(colwidth=1) for _ in range(3)), cols=3)
     group += nodes.thead("", _row("In state", "comes", "then it is"))
-    group += nodes.tbody("", *(_row(*step) for step in transitions(table)))
+    causes: dict[tuple[str, str], list[str]] = {}
+    for step in transitions(table):
+        causes.setdefault((step.before, step.after), []).append(step.cause)
+    group += nodes.tbody("", *(_row(before, ", ".join(some), after) for (before, after), some in causes.items()))
     return nodes.table("", group)
 
 
