@@ -22,6 +22,7 @@ from whisperkit.sync import codec, frames
 from whisperkit.sync import outbox as rules
 from whisperkit.sync.frames import EntryKind, RefusalReason, Refused, Send, Sent
 from whisperkit.sync.outbox import Answered, EncryptAgain, GaveUp, Ignored, Outbox, OutboxStatus, Renumbered, SendAgain
+from whisperkit.sync.window import MAX_RECENT
 
 CONV = ConversationId("chat")
 BOB = DeviceId.named("bob", 1)
@@ -103,6 +104,21 @@ def test_at_most_sixteen_are_in_flight_and_each_answer_lets_one_more_go() -> Non
     assert [send.outbox_seq for send in first.answer] == list(range(1, 17))
     assert again.answer == ()
     assert numbers(rules.next_to_send(after).answer) == [(1, 17)]
+
+
+def test_a_message_whose_answers_are_lost_stays_within_what_the_conversation_remembers() -> None:
+    outbox = filled(100)
+    posted: list[int] = []
+    while due := (step := rules.next_to_send(rules.disconnected(outbox))).answer:
+        if posted and due[-1].outbox_seq == max(posted):
+            break
+        posted += [send.outbox_seq for send in due if send.outbox_seq not in posted]
+        outbox = step.state
+        for send in due[1:]:
+            outbox = rules.answered(outbox, sent(send, send.outbox_seq)).state
+
+    assert due[0].outbox_seq == 1
+    assert 1 in posted[-MAX_RECENT:]
 
 
 def test_a_sent_message_is_done() -> None:

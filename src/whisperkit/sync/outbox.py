@@ -24,6 +24,7 @@ from whisperkit.ids import ConversationId, ConversationSeq, MessageId
 from whisperkit.partitions import Row, Span, Step, prefix, seq_key
 from whisperkit.sync import codec
 from whisperkit.sync.frames import Direction, EntryKind, RefusalReason, Refused, Send, Sent
+from whisperkit.sync.window import MAX_RECENT
 
 __all__ = [
     "MAX_IN_FLIGHT",
@@ -199,7 +200,7 @@ def enqueue(outbox: Outbox, send: Send) -> Step[Send, Outbox]:
 
 
 def next_to_send(outbox: Outbox, *, window: int = MAX_IN_FLIGHT) -> Step[tuple[Send, ...], Outbox]:
-    """Take what may go out now, in order; at most `window` are unanswered at any time.
+    """Take what may go out now, in order; at most `window` are unanswered, and none `MAX_RECENT` above the oldest.
 
     After a refusal nothing goes out until everything in flight has its answer: what was behind the refused message
     is refused as well, and would be sent once more for each of those answers.
@@ -209,6 +210,9 @@ def next_to_send(outbox: Outbox, *, window: int = MAX_IN_FLIGHT) -> Step[tuple[S
     due: list[Send] = []
     for send in outbox.pending:
         if send.outbox_seq in outbox.held or len(outbox.in_flight) + len(due) >= window:
+            break
+        # However many behind it were answered: the oldest has to stay among the ids that the conversation remembers.
+        if send.outbox_seq - outbox.pending[0].outbox_seq >= MAX_RECENT:
             break
         if send.outbox_seq > outbox.sent_upto:
             due.append(send)
