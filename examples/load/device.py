@@ -24,12 +24,12 @@ from whisperkit.sync import frames
 from whisperkit.sync.connection import ClientConnection, challenge_message, register_message
 from whisperkit.sync.cursor import Cursor, next_tag
 from whisperkit.sync.frames import Answer, EntryKind, Frame, MarkKind, RefusalReason
+from whisperkit.sync.outbox import MAX_IN_FLIGHT
+from whisperkit.sync.window import MAX_RECENT
 from whisperkit.transport import Link
 
 __all__ = ["FrameDevice", "Sending"]
 
-# As the library's own outbox: so many unanswered sends in one conversation.
-MAX_UNANSWERED: Final = 16
 RETRY_S: Final = 0.05
 REGISTRATION_ID: Final = 1
 
@@ -88,8 +88,9 @@ class FrameDevice:
         return sum(len(pending) for pending in self._pending.values())
 
     def has_room(self, conv: ConversationId) -> bool:
-        """Whether one more send may be under way in a conversation."""
-        return len(self._pending.get(conv, ())) < MAX_UNANSWERED
+        """Whether one more send may be under way in a conversation; see `whisperkit.sync.outbox.next_to_send`."""
+        pending = self._pending.get(conv)
+        return not pending or (len(pending) < MAX_IN_FLIGHT and self._last[conv] + 1 - min(pending) < MAX_RECENT)
 
     async def send(
         self,

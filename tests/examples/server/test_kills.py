@@ -8,7 +8,7 @@ import random
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 
 import pytest
@@ -22,12 +22,14 @@ pytestmark = pytest.mark.anyio
 
 KILLS = 12  # with each store; together more than 20
 PACE_S = 0.01
+SETTLE_S = 30.0
 COMMANDS = {
     "spanning": [sys.executable, "-m", "examples", "serve"],
     "stepwise": [sys.executable, str(Path(__file__).with_name("serve_stepwise.py"))],
 }
 NAMES = ["alice", "bob", "carol", "dave", "erin", "frank", "grace", "heidi", "ivan"]
 # Direct below 4 members, queued up to 7, pulled above.
+PULLED_ABOVE = 7
 GROUPS = {"two": 2, "three": 3, "six": 6, "nine": 9}
 
 
@@ -57,7 +59,7 @@ class Server:
             "WHISPERKIT_SERVER__SQLITE_PATH": str(self._folder / "chat.db"),
             "WHISPERKIT_SERVER__BLOB_PATH": str(self._folder / "blobs"),
             "WHISPERKIT_FANOUT__DIRECT_BELOW": "4",
-            "WHISPERKIT_FANOUT__QUEUED_UPTO": "7",
+            "WHISPERKIT_FANOUT__QUEUED_UPTO": str(PULLED_ABOVE),
         }
         with (self._folder / "log").open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
@@ -135,22 +137,47 @@ class Load:
             self.connect(device)
             await asyncio.sleep(0.1)
 
-    async def settle(self) -> None:
-        """Wait until every send is answered and every device has all that it is owed."""
-        await until(lambda: not any(device.unanswered for device in self.devices))
-        for device in self.devices:
-            await until(lambda device=device: device.is_live)  # type: ignore[misc]  # bound at once, in a loop
-        for _ in range(3):  # a worker may still have jobs: until nothing new comes
-            before = -1
-            while before != (before := sum(len(device.entries) for device in self.devices)):
-                await asyncio.gather(*(self._at_head(device) for device in self.devices))
-            await asyncio.sleep(0.2)
+    async def acknowledge(self, count: int) -> None:
+        """Wait until so many more messages got their SENT."""
+        enough = self.acknowledged + count
+        await until(lambda: self.acknowledged >= enough or bool(self.faults))
 
-    async def _at_head(self, device: FrameDevice) -> None:
-        device.head = None
-        while device.head is None or device.cursor is None or device.cursor.seq < device.head.seq:
-            await device.say(frames.Beat())
-            await asyncio.sleep(0.02)
+    def posted(self, conv: ConversationId) -> dict[ConversationSeq, MessageId]:
+        """What got its SENT, by number."""
+        sent = [sent for device in self.groups[conv] for sent in device.sent.values()]
+        return {answer.conv_seq: answer.message_id for answer in sent if answer.conv == conv}
+
+    def owed(self, conv: ConversationId, device: FrameDevice) -> list[tuple[ConversationSeq, MessageId]]:
+        """What a member has to have got, in order."""
+        return [(seq, i) for seq, i in sorted(self.posted(conv).items()) if i not in device.sent]
+
+    async def settle(self) -> None:
+        """Wait until every send is answered and everybody has what they are owed; if that never comes, `check` says."""
+        await until(lambda: not any(device.unanswered for device in self.devices))
+        with suppress(TimeoutError):
+            async with asyncio.timeout(SETTLE_S):
+                for conv, device in self.pushed():
+                    while len(entries_of(conv, device)) < len(self.owed(conv, device)):
+                        await device.say(frames.Beat())
+                        await asyncio.sleep(0.05)
+        for device in self.devices:  # and has nothing more
+            device.head = None
+            while device.head is None or device.cursor is None or device.cursor.seq < device.head.seq:
+                await device.say(frames.Beat())
+                await asyncio.sleep(0.02)
+
+    def pushed(self) -> list[tuple[ConversationId, FrameDevice]]:
+        """The conversations that are not pulled, with each member."""
+        return [
+            (conv, device)
+            for conv, members in self.groups.items()
+            if len(members) <= PULLED_ABOVE
+            for device in members
+        ]
+
+
+def entries_of(conv: ConversationId, device: FrameDevice) -> list[tuple[ConversationSeq, MessageId]]:
+    return [(entry.conv_seq, entry.message_id) for entry in device.entries if entry.conv == conv]
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -158,8 +185,6 @@ async def until(condition: Callable[[], bool]) -> None:
         await asyncio.sleep(0.01)
 
 
-# On a machine busy with other work a receiver was once still behind when the load settled; the reason is not known.
-@pytest.mark.xfail(strict=False, reason="a receiver may be behind at the end, on a busy machine: being looked into")
 @pytest.mark.parametrize("store", COMMANDS)
 async def test_nothing_acknowledged_is_lost_or_doubled_or_out_of_order_however_often_the_server_is_killed(
     store: str, tmp_path: Path
@@ -173,8 +198,7 @@ async def test_nothing_acknowledged_is_lost_or_doubled_or_out_of_order_however_o
         await load.begin()
         writer, wanderer = asyncio.create_task(load.write()), asyncio.create_task(load.wander())
         for number in range(KILLS):
-            enough = load.acknowledged + 15 + 5 * (number % 5)
-            await until(lambda enough=enough: load.acknowledged >= enough or bool(load.faults))  # type: ignore[misc]  # bound at once, in a loop
+            await load.acknowledge(15 + 5 * (number % 5))
             await server.kill()
             await server.start()
         load.is_writing = False
@@ -186,51 +210,38 @@ async def test_nothing_acknowledged_is_lost_or_doubled_or_out_of_order_however_o
 async def check(load: Load) -> None:
     assert load.faults == []
     for conv, members in load.groups.items():
-        posted = {
-            sent.conv_seq: message_id
-            for device in members
-            for message_id, sent in device.sent.items()
-            if sent.conv == conv
-        }
-        if len(members) > 7:
+        posted = load.posted(conv)
+        if len(members) > PULLED_ABOVE:
             # The service itself said that members pull from there on.
             posted |= {e.conv_seq: e.message_id for e in members[1].entries if e.conv == conv and e.sender is None}
+            await check_pulled(conv, members[1], posted)
         # Numbers are given once, and each of them to a message that its sender knows of: nothing was posted twice.
         assert sorted(posted) == list(range(1, len(posted) + 1))
         assert len(set(posted.values())) == len(posted)
-        if len(members) > 7:
-            await check_pulled(conv, members[1], posted)
-        else:
-            for device in members:
-                check_entries(conv, device, posted)
-            await check_ticks(conv, members)
-
-
-def check_entries(conv: ConversationId, device: FrameDevice, posted: Mapping[ConversationSeq, MessageId]) -> None:
-    came = [(entry.conv_seq, entry.message_id) for entry in device.entries if entry.conv == conv]
-    owed = [(seq, message_id) for seq, message_id in sorted(posted.items()) if message_id not in device.sent]
-    assert came == owed
+    for conv, device in load.pushed():
+        assert entries_of(conv, device) == load.owed(conv, device)
+        await check_ticks(conv, device, load.groups[conv])
 
 
 async def check_pulled(conv: ConversationId, device: FrameDevice, posted: Mapping[ConversationSeq, MessageId]) -> None:
     """What was pushed before the group grew is in the inbox, everything since is read from the conversation."""
     last, reached = ConversationSeq(max(posted)), ConversationSeq(0)
     while reached < last:
-        before = len(device.ranges)
+        device.ranges.clear()
         await device.say(frames.Range(conv, reached, last, 100))
-        await until(lambda before=before: len(device.ranges) > before)  # type: ignore[misc]  # bound at once, in a loop
-        reached = device.ranges[-1].upto
-    pulled = {row.conv_seq: row.message_id for rows in device.ranges for row in rows.rows}
-    pushed = {entry.conv_seq: entry.message_id for entry in device.entries if entry.conv == conv}
+        await until(lambda: bool(device.ranges))
+        reached = device.ranges[0].upto
+        pulled = {row.conv_seq: row.message_id for row in device.ranges[0].rows}
+        assert pulled.items() <= posted.items()
+        posted = {seq: message_id for seq, message_id in posted.items() if seq not in pulled}
     own = {sent.conv_seq: message_id for message_id, sent in device.sent.items() if sent.conv == conv}
-    assert own | pushed | pulled == posted
+    assert posted.items() <= own.items() | set(entries_of(conv, device))
 
 
-async def check_ticks(conv: ConversationId, members: Sequence[FrameDevice]) -> None:
-    """Whatever was interrupted: in the end everybody sees that everybody has everything."""
-    for device in members:
-        last = max(entry.conv_seq for entry in device.entries if entry.conv == conv)
-        for observer in members:
-            key = conv, device.id.user, MarkKind.DELIVERED
+async def check_ticks(conv: ConversationId, device: FrameDevice, members: Sequence[FrameDevice]) -> None:
+    """Whatever was interrupted: in the end everybody sees that this member has everything."""
+    last, _ = entries_of(conv, device)[-1]
+    for observer in members:
+        while observer.marks.get((conv, device.id.user, MarkKind.DELIVERED), 0) < last:
             await observer.say(frames.Marks((conv,)))
-            await until(lambda key=key, last=last, observer=observer: observer.marks.get(key, 0) >= last)  # type: ignore[misc]  # bound at once, in a loop
+            await asyncio.sleep(0.02)
