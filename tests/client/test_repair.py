@@ -7,6 +7,8 @@ import pytest
 from whisperkit import ConversationId, MessageId
 from whisperkit.client.events import IdentityChanged, Recorded
 from whisperkit.client.history import Note
+from whisperkit.ratchet.curve import generate
+from whisperkit.ratchet.messages import PreKeySignalMessage
 from whisperkit.receipts import MessageStatus
 from whisperkit.stores import MemoryPartitions
 from whisperkit.sync import frames
@@ -36,6 +38,7 @@ def test_a_receiver_who_lost_its_sessions_gets_what_it_missed(net: ChatNet) -> N
 
     alice.send(chat, "lost on you")
     net.until(lambda: bob.texts(chat)[-1:] == ["lost on you"])
+    net.wait(1.0)  # what is saved is told a moment later
 
     shown = [event.record.note for event in bob.events if isinstance(event, Recorded)]
     assert Note.UNREADABLE in shown
@@ -251,3 +254,30 @@ def test_a_changed_identity_is_announced_by_its_bundle_too(net: ChatNet, is_veri
     net.until(lambda: bob.texts(chat)[-1:] == ["with a new session"])
 
     assert was_shown is not is_verified
+
+
+def test_a_first_message_that_does_not_open_changes_no_identity(net: ChatNet) -> None:
+    alice, bob, chat = met(net)
+    forget(bob, b"k/session/")  # so that Alice's next message to him is a first one
+    net.until(lambda: bob.is_live)
+    said: list[bytes] = []
+
+    def is_saying(frame: Frame) -> None:
+        if isinstance(frame, frames.Aside):
+            said.extend(frame.own.values())
+
+    bob.is_saying = is_saying
+    alice.send(chat, "starts a repair")
+    net.until(lambda: bool(said))
+    net.until(lambda: bob.texts(chat)[-1:] == ["starts a repair"])
+    first = PreKeySignalMessage.decode(said[0][1:])
+    stranger = generate(random_bytes=net.server.runtime.random).public
+    forged = first._replace(identity_key=stranger).encode()
+    before = alice.do(lambda client: client.safety_number(bob.device))
+
+    one = MessageId.mint(wall_ms=1, random_bytes=net.server.runtime.random)
+    alice.hand_over(EntryKind.MESSAGE, one, chat, 50, bob.device, own=bytes([said[0][0]]) + forged, shared=None)
+
+    assert alice.texts(chat)[-1:] == ["?"]
+    assert alice.do(lambda client: client.safety_number(bob.device)) == before
+    assert not [event for event in alice.events if isinstance(event, IdentityChanged)]

@@ -143,12 +143,14 @@ class Opener:
         except UntrustedIdentityError as error:
             peer = self._ratchet.peer(rows, sender)
             is_verified = peer is not None and peer.verified_at_ms is not None
+            accepted = self._ratchet.accept_identity(rows, error.found, remote=sender, wall_ms=self._wall_ms())
+            # Anybody can write a key into a first message; it counts only if the message opens with it.
+            trusting = {key: value for key, value in {**rows, **accepted.save}.items() if value is not None}
+            opened = self._ratchet.decrypt(trusting, message, sender=sender, wall_ms=self._wall_ms())
             events.append(IdentityChanged(sender, is_verified))
             if is_verified:
                 raise
-            accepted = self._ratchet.accept_identity(rows, error.found, remote=sender, wall_ms=self._wall_ms())
             turn.save(accepted.save)
-            opened = self._ratchet.decrypt(turn.rows, message, sender=sender, wall_ms=self._wall_ms())
         turn.save(opened.save)
         if opened.one_time_prekey is not None:
             await self._prekey_used(turn)
