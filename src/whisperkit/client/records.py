@@ -5,9 +5,10 @@ the turn is run again from the beginning. What it computed before, a ciphertext 
 left the device, so it is thrown away and made afresh.
 
 A commit whose outcome is unknown is looked up: every commit writes a random mark; if the mark is there, it happened.
-If it is not, the turn is run again as after a conflict: should the lost commit still arrive, one of the two is refused.
-Until one is known to have happened nothing leaves, so a message key is never used for two texts that anybody sees;
-at worst a key is skipped.
+If it is not, or cannot be looked for, the turn is run again as after a conflict. Should the lost commit still arrive,
+one of the two is refused; and before each attempt the marks of those before are looked for, so that the answer is
+always that of the attempt that counts. Until one is known to have happened nothing leaves, so a message key is never
+used for two texts that anybody sees; at worst a key is skipped.
 """
 
 from __future__ import annotations
@@ -157,14 +158,16 @@ class DeviceRecords:
         """Run a turn and commit what it changed.
 
         Args:
-            work: Loads, decides, puts; run again on a conflict. What it raises is handed on, and nothing is written.
+            work: Loads, decides, puts; run again on a conflict. It may run again after the commit that counts, so
+                what follows from it belongs into its answer. What it raises is handed on, and nothing is written.
 
         Raises:
             StoreError: The store did not take it.
         """
+        made: dict[bytes, T] = {}
         await self._acquire()
         try:
-            return await self._persist(lambda: self._attempt(work))
+            return await self._persist(lambda: self._attempt(work, made))
         finally:
             self._release()
 
@@ -181,11 +184,17 @@ class DeviceRecords:
         finally:
             self._release()
 
-    async def _attempt(self, work: Callable[[Turn], Awaitable[T]]) -> T:
+    async def _attempt(self, work: Callable[[Turn], Awaitable[T]], made: dict[bytes, T]) -> T:
         turn = await self._begin()
+        if made:
+            mark = await turn.get(_MARK)
+            if mark in made:
+                return made[mark]
         answer = await work(turn)
         if turn.has_changes:
-            await turn.commit(self._runtime.random(8))
+            mark = self._runtime.random(8)
+            made[mark] = answer
+            await turn.commit(mark)
         return answer
 
     async def _look(self, work: Callable[[Turn], Awaitable[T]]) -> tuple[T, bool]:
