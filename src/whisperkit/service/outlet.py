@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 from collections import deque
 from collections.abc import Awaitable, Callable
-from typing import TypeAlias, cast
+from typing import Final, TypeAlias, cast
 
 from whisperkit.runtime import Mailbox, Runtime, Task
 from whisperkit.sync.frames import ByeCode
@@ -31,6 +31,9 @@ CLOSE_CODES = {
     ByeCode.TRY_LATER: 1013,
     ByeCode.UNAUTHORISED: 4003,
 }
+
+# How long a goodbye may take to leave, through a `send` that has to be awaited.
+END_S: Final = 5.0
 
 
 class Outlet:
@@ -56,6 +59,7 @@ class Outlet:
         self._sizes: deque[int] = deque()
         self._progress = 0
         self._stuck_since: float | None = None
+        self._is_ending = False
         self._seen: tuple[int, int] = (0, 0)
 
     def write(self, data: bytes) -> None:
@@ -66,18 +70,27 @@ class Outlet:
 
     def end(self, code: ByeCode) -> None:
         """Close the connection after what was written."""
-        if self._close is None:
-            return
+        self._is_ending = True
+        if self._close is not None and self._waiting is not None:
+            self._waiting.put(_call_close(self._close, code))
+        elif self._close is not None:
+            result = self._close(CLOSE_CODES[code], code.name)
+            if result is not None and inspect.isawaitable(result):
+                self._write_later(result, 0)
         if self._waiting is not None:
-            close = self._close
-            self._waiting.put(_call_close(close, code))
-            return
-        result = self._close(CLOSE_CODES[code], code.name)
-        if result is not None and inspect.isawaitable(result):
-            self._write_later(result, 0)
+            self._waiting.put(_nothing())  # the last thing the writer awaits, with or without a `close`
+            self._runtime.spawn(self._cut_late, name="writer's end")
 
     def drop(self) -> None:
-        """Stop writing: the connection is gone."""
+        """Stop writing: the connection is gone. After `end` what was written still goes out, for a while."""
+        if not self._is_ending:
+            self._cut()
+
+    async def _cut_late(self) -> None:
+        await self._runtime.sleep(END_S)
+        self._cut()
+
+    def _cut(self) -> None:
         if self._writer is None or self._waiting is None:
             return
         self._runtime.drop(self._writer)
@@ -123,6 +136,11 @@ class Outlet:
             self._progress += 1
             if self._sizes:
                 self._queued_bytes -= self._sizes.popleft()
+            if self._is_ending and not len(waiting):
+                return
+
+
+async def _nothing() -> None: ...
 
 
 async def _call_close(close: Close, code: ByeCode) -> None:
