@@ -84,6 +84,14 @@ def test_who_is_removed_has_no_membership() -> None:
     assert after(roster(2, removed=(BOB.user,)), chat=GROUP).membership is None
 
 
+def test_a_change_from_before_the_user_left_does_not_bring_them_back() -> None:
+    left = GROUP.with_own_change(seq(7), RosterChange((), (BOB.user,)), BOB.user)
+
+    late = after(roster(3, CAROL), chat=left)
+
+    assert late.membership is None
+
+
 def test_an_old_removal_does_not_end_a_newer_stay() -> None:
     chat = GROUP.with_item(item(9, BOB.user), is_fork=False)
 

@@ -16,6 +16,7 @@ from contextlib import suppress
 from functools import partial
 from hashlib import blake2b
 from heapq import heappop, heappush
+from math import log
 from random import Random
 from struct import Struct
 from typing import Any, Final, Generic, TypeVar, cast
@@ -95,7 +96,7 @@ class SimWorld:
         """End the run: a coroutine raised, which is the program's fault."""
         self._failure = self._failure or error
 
-    def run(self, *, until: Callable[[], bool] = lambda: False, upto_s: float = float("inf")) -> bool:
+    def run(self, *, until: Callable[[], bool] | None = None, upto_s: float = float("inf")) -> bool:
         """Let things happen until a condition holds; False: the time came, or nothing is left to happen.
 
         Raises:
@@ -103,7 +104,7 @@ class SimWorld:
             Exception: What a spawned coroutine raised.
         """
         heap, at_once = self._heap, 0
-        while not until():
+        while until is None or not until():
             if not heap or heap[0][0] > upto_s:
                 self.now = max(self.now, upto_s) if heap else self.now
                 return False
@@ -111,7 +112,7 @@ class SimWorld:
             at_once = at_once + 1 if due <= self.now else 0
             if at_once > MAX_STEPS_AT_ONCE:
                 raise LivelockError(f"{at_once} steps at {self.now:.3f} s, the last of {label}")
-            self.now = max(due, self.now)
+            self.now = due
             self.steps += 1
             self._hash.update(_DUE.pack(due) + label.encode())
             do()
@@ -156,15 +157,16 @@ class SimTask:
         self._run = run
         self._coroutine: Coroutine[object, object, None] | None = None  # none before the first step
 
-    def go_on(self, value: object = None, error: Exception | None = None) -> None:
+    def go_on(self) -> None:
         """Take the next step soon."""
-        self._runtime.do_soon(partial(self._step, value, error), label=self.name)
+        self._runtime.do_soon(partial(self.step, None, None), label=self.name)
 
     def go_on_after(self, delay_s: float) -> None:
         """Take the next step after a while."""
-        self._runtime.do_soon(partial(self._step, None, None), label=self.name, delay_s=delay_s)
+        self._runtime.do_soon(partial(self.step, None, None), label=self.name, delay_s=delay_s)
 
-    def _step(self, value: object, error: Exception | None) -> None:
+    def step(self, value: object, error: Exception | None) -> None:
+        """Go on to the next await, with what the last one answered or raised."""
         if self.is_done:
             return
         if self._coroutine is None:
@@ -343,7 +345,7 @@ class SimRuntime:
     def latency_s(self) -> float:
         """How long the next message to or from another machine takes."""
         slowness = 40.0 if self.world.now < self.world.slow_until else 1.0
-        return MIN_LATENCY_S + slowness * self._random.expovariate(1 / MEAN_LATENCY_S)
+        return MIN_LATENCY_S - slowness * MEAN_LATENCY_S * log(1.0 - self._random.random())
 
     def chance(self) -> float:
         """A number from 0 to 1 that the seed owns."""
@@ -388,7 +390,7 @@ class SimRuntime:
             return
         except Exception as error:
             failure = error
-        answer = partial(self.do, partial(task.go_on, value, failure))
+        answer = partial(self.do, partial(task.step, value, failure))
         self.world.at(self.latency_s(), answer, label=f"{self.name} hears of {label}")
 
     def pause(self) -> None:

@@ -55,7 +55,7 @@ LIMITS: Final = Limits(
     direct_below=4, direct_again_at=3, queued_upto=5, queued_again_at=4, batch_devices=2, batch_bytes=4_096
 )
 QUIET_S: Final = 300.0
-LOOK_S: Final = 5.0
+LOOK_S: Final = 2.0
 # A device takes its snapshot so long after it was linked: by then every list of devices has it.
 LINK_S: Final = 15.0
 # Six users and a dozen messages: whatever grows beyond this is not bounded by anything.
@@ -68,6 +68,17 @@ MakeService = Callable[[Stores, str, Runtime, ServiceConfig], MessageService]
 
 def _make_service(stores: Stores, name: str, runtime: Runtime, config: ServiceConfig) -> MessageService:
     return MessageService(stores, gateway=name, runtime=runtime, config=config)
+
+
+def _config(gateway: str) -> ServiceConfig:
+    """Real but for limits and patience: a run has to see gateways adopted and notes settled, and not to wait long.
+
+    Two workers are enough to get into each other's way.
+    """
+    works_jobs = gateway in ("g1", "g2")
+    return ServiceConfig(
+        fanout=LIMITS, beat_s=5.0, lease_s=15.0, adopt_after_s=30.0, note_s=10.0, works_jobs=works_jobs
+    )
 
 
 class Outcome(NamedTuple):
@@ -197,7 +208,6 @@ class Simulation:
         self.ledger = Ledger(lambda: self.world.now, self._named)
         self._make_service = make_service
         self._failures = failures
-        self._config = ServiceConfig(fanout=LIMITS)
         seen = ObservedPartitions(store, self.ledger.committed)
         self._partitions: PartitionStore = seen if plan.spans else Stepwise(seen)
         self._marks = ObservedMarks(MemoryMarks(), self.ledger.raised)
@@ -289,7 +299,7 @@ class Simulation:
     def _start_gateway(self, gateway: _Gateway) -> None:
         gateway.life += 1
         runtime = self.world.runtime(gateway.name, life=gateway.life)
-        service = self._make_service(self._stores(gateway, runtime), gateway.name, runtime, self._config)
+        service = self._make_service(self._stores(gateway, runtime), gateway.name, runtime, _config(gateway.name))
         gateway.runtime, gateway.service = runtime, service
         runtime.killed = partial(self._gateway_killed, gateway)
 
