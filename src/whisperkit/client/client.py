@@ -28,9 +28,9 @@ from whisperkit.client.reading import Reader
 from whisperkit.client.receiving import Receiver
 from whisperkit.client.records import Turn
 from whisperkit.client.sealing import Sealer
-from whisperkit.client.sending import FIRST_RETRY_S, Sender
+from whisperkit.client.sending import Sender
 from whisperkit.client.session import Session
-from whisperkit.client.standing import Listener, Standing
+from whisperkit.client.standing import FIRST_RETRY_S, Listener, Standing
 from whisperkit.client.unread import Unread
 from whisperkit.errors import PeerError, StoreError, TransportError, UsageError
 from whisperkit.ids import ConversationId, ConversationSeq, DeviceId, MessageId, UserId
@@ -284,11 +284,13 @@ class Client:
 
     async def open_chat(self, conv: ConversationId) -> None:
         """A conversation is on screen: what has to be fetched there is fetched, and its ticks are asked for."""
+        self._at.on_screen.add(conv)
         await self._at.step(lambda rows: mirror.open_chat(self._at.mirror, conv, rows, now=self._runtime.now()), conv)
         self._at.say([frames.Marks((conv,))])
 
     def close_chat(self, conv: ConversationId) -> None:
         """A conversation is off the screen."""
+        self._at.on_screen.discard(conv)
         self._at.mirror = mirror.close_chat(self._at.mirror, conv)
 
     # ---- people ----
@@ -395,6 +397,8 @@ class Client:
         except TransportError:
             return None
         self._retry_after_s = 0.0
+        if not self._at.is_sure:
+            await self._at.reload()
         session = self._at.session = Session(link, self._runtime, self._receiver.take)
         try:
             await session.run()
@@ -408,7 +412,7 @@ class Client:
             self._at.mirror = mirror.detach(self._at.mirror)
             self._at.outboxes = {conv: outbox.disconnected(box) for conv, box in self._at.outboxes.items()}
         await link.close()
-        await self._reload()
+        await self._at.reload()
         return None if session.bye is None else self._after_bye(session.bye)
 
     def _after_bye(self, bye: frames.Bye) -> ConnectionState | None:
@@ -423,17 +427,6 @@ class Client:
         if bye.code is frames.ByeCode.UNAUTHORISED and is_answer and not is_waiting:
             return ConnectionState.REFUSED
         return None
-
-    async def _reload(self) -> None:
-        """Begin again from what the store holds, as soon as it can be read."""
-        while True:
-            try:
-                await self._at.load()
-            except StoreError:
-                log.exception("the device's store cannot be read")
-                await self._runtime.sleep(FIRST_RETRY_S)
-            else:
-                return
 
     # ---- time ----
 
@@ -475,7 +468,7 @@ class Client:
             return synced
 
         synced = await self._at.records.run(work)
-        self._at.mirror = synced.state
+        self._at.take_over(synced.state)
         self._at.say(synced.send)
         if synced.reconnect and self._at.session is not None:
             await self._at.session.close()

@@ -6,6 +6,7 @@ import logging
 
 from whisperkit.client.people import People
 from whisperkit.client.reading import Reader
+from whisperkit.client.records import Turn
 from whisperkit.client.standing import Standing
 from whisperkit.errors import ActionRequiredError, StoreError, TransportError
 from whisperkit.ids import UserId
@@ -63,7 +64,13 @@ class Greeter:
         number = await self._people.next_connection_no()
         proof = await self._people.sign(challenge_message(self._nonce, self._at.device, number))
         followed = [chat.conv for chat in await self._reader.chats() if chat.is_pulled]
-        self._at.mirror = mirror.attach(mirror.detach(self._at.mirror), followed=followed, now=self._at.runtime.now())
+
+        async def attach(_turn: Turn) -> None:
+            # Not beside a turn: it would put the mirror of before back.
+            detached = mirror.detach(self._at.mirror)
+            self._at.mirror = mirror.attach(detached, followed=followed, now=self._at.runtime.now())
+
+        await self._at.records.run(attach)
         assert self._at.session is not None  # the challenge came over it
         hello = frames.Hello(frames.PROTOCOL_VERSION, self._at.device, number, self._at.mirror.cursor, proof)
         self._at.session.send([hello])

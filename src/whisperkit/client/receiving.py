@@ -7,6 +7,7 @@ follows from it, acknowledgements first, leaves only afterwards.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from whisperkit.client import history
 from whisperkit.client.arrivals import put_arrival
@@ -26,7 +27,7 @@ from whisperkit.client.opening import Opener
 from whisperkit.client.people import People
 from whisperkit.client.records import Turn
 from whisperkit.client.sealing import Sealer
-from whisperkit.client.standing import Standing, members_of
+from whisperkit.client.standing import Follows, Standing, members_of
 from whisperkit.client.ticks import raise_marks
 from whisperkit.errors import LinkClosedError
 from whisperkit.ids import ConversationId, ConversationSeq, UserId
@@ -67,27 +68,16 @@ class Receiver:
                 await self._greeter.greet(frame)
             elif isinstance(frame, frames.Registered):
                 await self._greeter.hello()
-        events: list[Event] = []
-        boxes: dict[ConversationId, Outbox] = {}
-
-        async def work(turn: Turn) -> Synced:
-            events.clear()
-            boxes.clear()
-            return await self._save_batch(turn, batch, events, boxes)
-
-        synced = await self._at.records.run(work)
-        self._at.mirror = synced.state
-        self._at.outboxes.update(boxes)
+        synced, follows = await self._at.settle(partial(self._save_batch, batch))
+        self._at.take_over(synced.state)
         self._at.say(synced.send)
-        for event in events:
-            self._at.tell(event)
+        self._at.take_on(follows)
         self._after(batch)
         if synced.reconnect and self._at.session is not None:
             raise LinkClosedError(reason="LOST", retry_after_s=0.0)
 
-    async def _save_batch(
-        self, turn: Turn, batch: Sequence[Frame], events: list[Event], boxes: dict[ConversationId, Outbox]
-    ) -> Synced:
+    async def _save_batch(self, batch: Sequence[Frame], turn: Turn, follows: Follows) -> Synced:
+        events, boxes = follows.events, follows.boxes
         rows = await turn.load(mirror.rows_for(self._at.mirror, batch))
         synced = mirror.receive(self._at.mirror, batch, rows, now=self._at.runtime.now())
         for conv, chat in synced.chats.items():
@@ -169,7 +159,7 @@ class Receiver:
                     await put_arrival(turn, event.record)
 
     async def _sent(self, turn: Turn, sent: frames.Sent, boxes: dict[ConversationId, Outbox]) -> list[Event]:
-        box = boxes.get(sent.conv, self._at.outboxes.get(sent.conv, Outbox(sent.conv)))
+        box = boxes.get(sent.conv) or self._at.box(sent.conv)
         send = box.find(sent.message_id)
         step = outbox.answered(box, sent)
         boxes[sent.conv] = step.state
@@ -211,7 +201,7 @@ class Receiver:
         return [Recorded(record, is_new=False)]
 
     async def _refused(self, turn: Turn, refused: frames.Refused, boxes: dict[ConversationId, Outbox]) -> list[Event]:
-        box = boxes.get(refused.conv, self._at.outboxes.get(refused.conv, Outbox(refused.conv)))
+        box = boxes.get(refused.conv) or self._at.box(refused.conv)
         step = outbox.refused(box, refused)
         boxes[refused.conv] = step.state
         turn.put(step.put)
@@ -234,6 +224,8 @@ class Receiver:
                 words = reason.name.lower().replace("_", " ")
                 record = await history.fail(turn, refused.conv, message_id, self._at.device, words)
                 return [] if record is None else [Recorded(record, is_new=False)]
+            case outbox.Wait(wait_ms):
+                self._at.not_before[refused.conv] = self._at.runtime.now() + wait_ms / 1_000
             case _:
                 pass
         return []

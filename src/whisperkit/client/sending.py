@@ -7,7 +7,7 @@ its first byte leaves, and repeated until it is answered.
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import Final
 
@@ -15,13 +15,13 @@ from whisperkit.client import history
 from whisperkit.client.blobs import Uploads
 from whisperkit.client.content import Attachment
 from whisperkit.client.drafts import DRAFTS, Draft, DraftKind, read_draft
-from whisperkit.client.events import Event, Recorded
+from whisperkit.client.events import Recorded
 from whisperkit.client.history import Record
 from whisperkit.client.people import People
 from whisperkit.client.records import Turn
-from whisperkit.client.sealing import MissingSessionsError, SealedPost, Sealer, is_pairwise
-from whisperkit.client.standing import Standing, load_chat
-from whisperkit.errors import BlobGoneError, StoreError, TransportError, WhisperError
+from whisperkit.client.sealing import Gifts, MissingSessionsError, SealedPost, Sealer, is_pairwise
+from whisperkit.client.standing import FIRST_RETRY_S, Follows, Standing, load_chat
+from whisperkit.errors import ActionRequiredError, BlobGoneError, StoreError, TransportError, UsageError
 from whisperkit.ids import ConversationId, DeviceId, MessageId
 from whisperkit.partitions import Row
 from whisperkit.sync import codec, frames, outbox
@@ -30,15 +30,19 @@ from whisperkit.sync.frames import MAX_OWN_COPIES, EntryKind, RosterChange
 from whisperkit.sync.mirror_state import has_welcome
 from whisperkit.sync.outbox import Outbox
 
-__all__ = ["FIRST_RETRY_S", "Sender"]
+__all__ = ["Sender", "in_order"]
 
 log = logging.getLogger("whisperkit.client")
 
-FIRST_RETRY_S: Final = 0.25
+LOOK_S: Final = 5.0
 # Longer than a server that is busy takes to finish a row.
 UNANSWERED_S: Final = 20.0
 # Numbers grow when a post is numbered.
 _ROOM_BYTES: Final = 64
+
+
+class MembersMovedError(Exception):
+    """Members came or went since they were looked at: who has gone must be given nothing any more."""
 
 
 class Sender:
@@ -60,21 +64,28 @@ class Sender:
     async def run(self) -> None:
         """Seal drafts and send what is due, for ever."""
         while True:
-            await self._at.wait_due(5.0)
+            await self._at.wait_due(self._next_look_s())
             try:
                 await self._seal_all()
-            except (TransportError, StoreError):
+            except TransportError:
                 await self._at.runtime.sleep(FIRST_RETRY_S)
-            except WhisperError:
-                log.exception("a draft could not be sealed")
+            except StoreError:
+                log.exception("the device's store failed; beginning again from what it holds")
+                if not self._at.is_sure and self._at.session is not None:
+                    await self._at.session.close()
                 await self._at.runtime.sleep(FIRST_RETRY_S)
+
+    def _next_look_s(self) -> float:
+        now = self._at.runtime.now()
+        waits = [at - now for at in self._at.not_before.values() if at > now]
+        return min([LOOK_S, *waits])
 
     async def _seal_all(self) -> None:
         """First what is in conversations: asides wait for an answer each, and nobody waits for them."""
         await self._send_due()
         drafts = await self._at.records.read(_drafts)
         stuck: set[ConversationId] = set()
-        for draft in drafts:
+        for draft in in_order(drafts, self._at.outboxes):
             if draft.kind is not DraftKind.ASIDE and draft.conv not in stuck and not await self._seal(draft):
                 stuck.add(draft.conv)
         await self._send_due()
@@ -84,13 +95,18 @@ class Sender:
 
     async def _seal(self, draft: Draft) -> bool:
         """Seal one draft, if what it needs can be had. False: it waits, and what is behind it, too."""
-        if draft.kind is DraftKind.ROSTER:
-            await self._enqueue_roster(draft)
-            return True
         try:
+            if draft.kind is DraftKind.ROSTER:
+                await self._enqueue_roster(draft)
+                return True
             return await self._seal_message(draft)
+        except MembersMovedError:
+            self._at.wake()
         except TransportError:
-            return False
+            pass
+        except ActionRequiredError as error:
+            log.warning("a draft waits", extra={"code": error.code})
+        return False
 
     async def _seal_aside(self, draft: Draft) -> None:
         assert draft.to is not None  # an aside is for a device
@@ -130,28 +146,31 @@ class Sender:
         while True:
             try:
                 if not chat.is_pulled and not is_pairwise(chat.membership):
-                    await self._give_ahead(draft.conv, devices, unreachable)
+                    await self._give_ahead(chat, devices, unreachable)
                 await self._encrypt(draft, chat, devices, unreachable)
             except MissingSessionsError as missing:
                 unreachable |= set(missing.devices) - await self._people.ensure_sessions(missing.devices)
             else:
                 return True
 
-    async def _give_ahead(
-        self, conv: ConversationId, devices: Sequence[DeviceId], unreachable: Collection[DeviceId]
-    ) -> None:
+    async def _give_ahead(self, chat: Chat, devices: Sequence[DeviceId], unreachable: Collection[DeviceId]) -> None:
         """Give this device's key to all but as many devices as the post itself can carry copies for."""
 
         async def lacking(turn: Turn) -> list[DeviceId]:
-            found = await self._sealer.lacking(turn, conv, devices)
+            found = await self._sealer.lacking(turn, chat.conv, devices)
             return [device for device in found if device not in unreachable]
 
-        while len(wanting := await self._at.records.run(lacking)) > MAX_OWN_COPIES:
-            some = wanting[:MAX_OWN_COPIES]
-            gifts = await self._at.records.run(partial(self._sealer.gifts, conv=conv, devices=some))
+        async def gifts_for(turn: Turn) -> Gifts | None:
+            await _check_members(turn, chat)
+            wanting = await lacking(turn)
+            if len(wanting) <= MAX_OWN_COPIES:
+                return None
+            return await self._sealer.gifts(turn, chat.conv, wanting[:MAX_OWN_COPIES])
+
+        while (gifts := await self._at.records.run(gifts_for)) is not None:
             message_id = self._at.mint()
             await self._at.ask(message_id, frames.Aside(message_id, gifts.own))
-            await self._at.records.run(partial(self._sealer.note_given, conv=conv, gifts=gifts))
+            await self._at.records.run(partial(self._sealer.note_given, conv=chat.conv, gifts=gifts))
 
     async def _without_members(self, draft: Draft) -> bool:
         """A conversation that this device is not in: one of two is made now, any other is not ours."""
@@ -164,86 +183,84 @@ class Sender:
             send = frames.Send(draft.conv, 1, 1, self._at.mint(), EntryKind.ROSTER, None, (), change, None, None)
             await self._enqueue(None, send)
             return False
-        events: list[Event] = []
 
-        async def fail(turn: Turn) -> None:
-            await self._fail(turn, draft.conv, draft.message_id, "not member", events)
+        async def fail(turn: Turn, follows: Follows) -> None:
+            await self._fail(turn, draft.conv, draft.message_id, "not member", follows)
             turn.delete([draft.key])
 
-        await self._at.records.run(fail)
-        for event in events:
-            self._at.tell(event)
+        await self._run(fail)
         return True
 
     async def _encrypt(
         self, draft: Draft, chat: Chat, devices: Sequence[DeviceId], unreachable: Collection[DeviceId]
     ) -> None:
         """Encrypt, number and save a message in one commit; or encrypt one afresh that was refused."""
-        boxes: dict[ConversationId, Outbox] = {}
-        membership = chat.membership
-        assert membership is not None  # looked at by the caller
-        events: list[Event] = []
 
-        async def work(turn: Turn) -> None:
-            boxes.clear()
+        async def work(turn: Turn, follows: Follows) -> None:
+            await _check_members(turn, chat)
             turn.delete([draft.key])
             found = await history.find(turn, draft.conv, draft.message_id, self._at.device)
             if found is None or found[1].failed or found[1].seq:
                 return  # given up, or answered meanwhile
-            box = self._at.outboxes.get(draft.conv, Outbox(draft.conv))
+            box = self._at.box(draft.conv)
             old = box.find(draft.message_id)
+            assert chat.membership is not None  # looked at by the caller
             sealed = await self._sealer.seal(
                 turn,
                 draft.conv,
                 draft.message_id,
                 found[1].content,
-                membership,
+                chat.membership,
                 devices,
                 unreachable=unreachable,
                 ungiven=(old.own or {}) if old is not None else (),
             )
             send = _send_of(draft, sealed)
             if len(codec.encode(send)) > codec.MAX_MESSAGE_BYTES - _ROOM_BYTES:
-                await self._fail(turn, draft.conv, draft.message_id, "too large for so many devices", events)
+                await self._fail(turn, draft.conv, draft.message_id, "too large for so many devices", follows)
                 return
             step = outbox.enqueue(box, send) if old is None else outbox.encrypted_again(box, send)
-            boxes[draft.conv] = step.state
+            follows.boxes[draft.conv] = step.state
             turn.put(step.put)
 
-        await self._at.records.run(work)
-        self._at.outboxes.update(boxes)
-        for event in events:
-            self._at.tell(event)
+        await self._run(work)
+
+    async def _run(self, work: Callable[[Turn, Follows], Awaitable[None]]) -> None:
+        _, follows = await self._at.settle(work)
+        self._at.take_on(follows)
 
     async def _fail(
-        self, turn: Turn, conv: ConversationId, message_id: MessageId, reason: str, events: list[Event]
+        self, turn: Turn, conv: ConversationId, message_id: MessageId, reason: str, follows: Follows
     ) -> None:
         record = await history.fail(turn, conv, message_id, self._at.device, reason)
-        events[:] = [] if record is None else [Recorded(record, is_new=False)]
+        if record is not None:
+            follows.events.append(Recorded(record, is_new=False))
 
     async def _enqueue(self, draft: Draft | None, send: frames.Send) -> None:
-        boxes: dict[ConversationId, Outbox] = {}
-
-        async def work(turn: Turn) -> None:
-            step = outbox.enqueue(self._at.outboxes.get(send.conv, Outbox(send.conv)), send)
-            boxes[send.conv] = step.state
+        async def work(turn: Turn, follows: Follows) -> None:
+            step = outbox.enqueue(self._at.box(send.conv), send)
+            follows.boxes[send.conv] = step.state
             turn.put(step.put)
             if draft is not None:
                 turn.delete([draft.key])
 
-        await self._at.records.run(work)
-        self._at.outboxes.update(boxes)
+        await self._run(work)
 
     async def _send_due(self) -> None:
         """Hand what is due to the link; before a message that names an attachment, that is kept alive."""
         if not self._at.is_established or not has_welcome(self._at.mirror):
             return
         for conv in list(self._at.outboxes):
+            if self._at.not_before.get(conv, 0.0) > self._at.runtime.now():
+                continue
             try:
                 for send in outbox.next_to_send(self._at.outboxes[conv]).answer:
                     await self._keep_attachment(send)
             except TransportError:
                 continue  # the attachments' server is away: the others need not wait
+            except UsageError:
+                log.exception("an attachment cannot be sent")
+                continue
             # Answers may have come meanwhile, or the link have gone: what is due is decided without a wait.
             if not self._at.is_established:
                 return
@@ -278,24 +295,36 @@ class Sender:
             await self._give_up(send)
 
     async def _give_up(self, send: frames.Send) -> None:
-        boxes: dict[ConversationId, Outbox] = {}
-        events: list[Event] = []
-
-        async def work(turn: Turn) -> None:
-            step = outbox.give_up(self._at.outboxes[send.conv], send.message_id)
-            boxes[send.conv] = step.state
+        async def work(turn: Turn, follows: Follows) -> None:
+            step = outbox.give_up(self._at.box(send.conv), send.message_id)
+            follows.boxes[send.conv] = step.state
             turn.put(step.put)
-            await self._fail(turn, send.conv, send.message_id, "the attachment is gone", events)
+            await self._fail(turn, send.conv, send.message_id, "the attachment is gone", follows)
 
-        await self._at.records.run(work)
-        self._at.outboxes.update(boxes)
-        for event in events:
-            self._at.tell(event)
+        await self._run(work)
 
 
 async def _drafts(turn: Turn) -> list[Draft]:
     rows = await turn.load([DRAFTS])
     return [read_draft(Row(key, rows[key])) for key in sorted(rows) if key.startswith(DRAFTS.start)]
+
+
+def in_order(drafts: Sequence[Draft], outboxes: Mapping[ConversationId, Outbox]) -> list[Draft]:
+    """Drafts in the order in which they are sealed: what was refused and has its number comes before what has none.
+
+    A key that is given in one message opens what was sealed after it.
+    """
+
+    def is_unnumbered(draft: Draft) -> bool:
+        box = outboxes.get(draft.conv)
+        return box is None or box.find(draft.message_id) is None
+
+    return sorted(drafts, key=is_unnumbered)
+
+
+async def _check_members(turn: Turn, chat: Chat) -> None:
+    if (await load_chat(turn, chat.conv)).membership != chat.membership:
+        raise MembersMovedError
 
 
 def _send_of(draft: Draft, sealed: SealedPost) -> frames.Send:

@@ -6,14 +6,15 @@ changes in turns of `records`, and is taken over here only after their commit.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Final
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Final, TypeVar
 from weakref import WeakKeyDictionary
 
 from whisperkit.client.events import ConnectionChanged, ConnectionState, Event, EventsLost
 from whisperkit.client.records import DeviceRecords, Turn
 from whisperkit.client.session import Session
-from whisperkit.errors import LinkClosedError
+from whisperkit.errors import LinkClosedError, StoreError
 from whisperkit.ids import ConversationId, DeviceId, MessageId, UserId
 from whisperkit.partitions import Row
 from whisperkit.ratchet import Device
@@ -25,9 +26,13 @@ from whisperkit.sync.frames import Frame
 from whisperkit.sync.mirror import Mirror, Synced
 from whisperkit.sync.outbox import Outbox
 
-__all__ = ["Listener", "Standing", "load_chat", "members_of"]
+__all__ = ["FIRST_RETRY_S", "Follows", "Listener", "Standing", "load_chat", "members_of"]
 
+log = logging.getLogger("whisperkit.client")
 
+R = TypeVar("R")
+
+FIRST_RETRY_S: Final = 0.25
 # What one listener may leave unheard: more than a busy group brings while a screen is drawn.
 MAX_EVENTS: Final = 1_000
 
@@ -68,6 +73,19 @@ class Listener:
         return len(self._box)
 
 
+class Follows:
+    """What follows from a turn once it is committed.
+
+    Attributes:
+        boxes: Outboxes as they are then.
+        events: What there is to tell.
+    """
+
+    def __init__(self) -> None:
+        self.boxes: dict[ConversationId, Outbox] = {}
+        self.events: list[Event] = []
+
+
 class Standing:
     """What the parts of a client share.
 
@@ -77,7 +95,10 @@ class Standing:
         runtime: The world.
 
     Attributes:
+        is_sure: Whether memory holds what the store holds; if not, it is read again before the next connection.
+        on_screen: Conversations that are.
         heard_of: When something was last sent to a conversation, or an answer came from it.
+        not_before: When the server, which is busy, wants to hear of a conversation again.
     """
 
     def __init__(self, store: PartitionStore, device: DeviceId, runtime: Runtime) -> None:
@@ -89,7 +110,10 @@ class Standing:
         self.mirror = Mirror(device)
         self.outboxes: dict[ConversationId, Outbox] = {}
         self.session: Session | None = None
+        self.is_sure = False
+        self.on_screen: set[ConversationId] = set()
         self.heard_of: dict[ConversationId, float] = {}
+        self.not_before: dict[ConversationId, float] = {}
         # Weak, and in the order in which they came: an iterator that was left takes its queue along.
         self._listeners: WeakKeyDictionary[Listener, None] = WeakKeyDictionary()
         self._due: Mailbox[bool] = runtime.mailbox()
@@ -116,6 +140,57 @@ class Standing:
             self.outboxes = outbox.load_outboxes(Row(*row) for row in pending)
 
         await self.records.run(load)
+        self.is_sure = True
+
+    async def reload(self) -> None:
+        """Begin again from what the store holds, as soon as it can be read."""
+        self.is_sure = False
+        while not self.is_sure:
+            try:
+                await self.load()
+            except StoreError:
+                log.exception("the device's store cannot be read")
+                await self.runtime.sleep(FIRST_RETRY_S)
+
+    async def settle(self, work: Callable[[Turn, Follows], Awaitable[R]]) -> tuple[R, Follows]:
+        """Run a turn that changes outboxes.
+
+        Returns:
+            What it answered, and what follows from it: not taken on yet.
+
+        Raises:
+            StoreError: Whether it was written is not known, so neither is what memory should hold.
+        """
+
+        async def run(turn: Turn) -> tuple[R, Follows]:
+            follows = Follows()
+            return await work(turn, follows), follows
+
+        try:
+            return await self.records.run(run)
+        except StoreError:
+            self.is_sure = False
+            raise
+
+    def take_on(self, follows: Follows) -> None:
+        """Take over what a turn led to."""
+        self.outboxes.update(follows.boxes)
+        for event in follows.events:
+            self.tell(event)
+
+    def box(self, conv: ConversationId) -> Outbox:
+        """The outbox of a conversation, for a turn.
+
+        Raises:
+            LinkClosedError: It may be another one in the store: a number could be given twice.
+        """
+        if not self.is_sure:
+            raise LinkClosedError(reason="STORE", retry_after_s=None)
+        return self.outboxes.get(conv, Outbox(conv))
+
+    def take_over(self, state: Mirror) -> None:
+        """Take over the mirror after a commit. What has left the screen meanwhile stays off it."""
+        self.mirror = state._replace(opened=state.opened & self.on_screen)
 
     def put(self, turn: Turn, synced: Synced) -> None:
         """Write what a step of the mirror wants written."""
@@ -133,7 +208,7 @@ class Standing:
             return synced
 
         synced = await self.records.run(work)
-        self.mirror = synced.state
+        self.take_over(synced.state)
         self.say(synced.send)
 
     # ---- the connection ----
