@@ -130,8 +130,8 @@ class Ledger:
         head = conversations.decode(change.state)
         if head.seq < self.heads.get(conv, 0):
             raise Violation("went back", f"{self._conv(conv)} from {self.heads[conv]} to {head.seq}")
-        if head.fanned_out < self.fanned_out.get(conv, 0) and head.fanned_out > head.seq:
-            raise Violation("went back", f"fanned_out of {self._conv(conv)}")
+        if head.fanned_out > head.seq:
+            raise Violation("finished too much", f"{self._conv(conv)}: {head.fanned_out} of {head.seq} rows")
         self.heads[conv] = head.seq
         self._finished(conv, head.fanned_out)
 
@@ -293,12 +293,10 @@ class Ledger:
 
     def _answered(self, device: DeviceId, conv: ConversationId, message_id: MessageId, seq: ConversationSeq) -> None:
         """SENT: from here on the message needs neither the device nor the gateway."""
-        if self._seq_of.get((conv, message_id), seq) != seq:
-            raise Violation("SENT", f"{self._conv(conv)}: told {seq}, posted as {self._seq_of[conv, message_id]}")
         post = self._posts.get(conv, {}).get(seq)
+        if post is None or post.message_id != message_id:
+            raise Violation("lost", f"{self._conv(conv)} seq {seq}: acknowledged, and not there")
         self.acknowledged.setdefault(message_id, (device, conv, seq, self._now()))
-        if post is None:
-            return
         is_done = self.fanned_out.get(conv, 0) >= seq or post.strategy is Strategy.MEGA
         if not is_done and not (post.strategy is Strategy.MID and self.jobs.get(conv, 0) >= seq):
             raise Violation("SENT too early", f"{self._conv(conv)} seq {seq} is neither finished nor a job")
