@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 
 from whisperkit import DeviceId
@@ -10,7 +12,10 @@ from whisperkit.client.standing import MAX_EVENTS, Standing
 from whisperkit.errors import LinkClosedError, UsageError
 from whisperkit.stores import MemoryPartitions
 from whisperkit.sync import frames
+from whisperkit.sync.chat import Chat
 from whisperkit.sync.frames import ByeCode
+from whisperkit.testing import Fault
+from whisperkit.testing.sim_doors import Fates
 from whisperkit.testing.sim_phone import ChatNet
 from whisperkit.testing.sim_runtime import run_now
 
@@ -204,3 +209,75 @@ def test_prekeys_are_made_anew_when_they_run_low(net: ChatNet) -> None:
         for frame in phone.heard
         if isinstance(frame, frames.Bundle) and frame.keys is not None
     )
+
+
+def test_a_client_that_was_stopped_is_offline_and_can_be_started_again(net: ChatNet) -> None:
+    alice, bob = net.phone("alice"), net.phone("bob")
+    chat = alice.direct(bob)
+
+    bob.do(lambda client: client.stop())
+    stopped = bob.client.state
+    alice.send(chat, "while you were off")
+    net.wait(5.0)
+    bob.do(lambda client: client.start())
+    is_live_at_once = bob.do(lambda client: client.wait_live(timeout_s=0.0))
+    bob.do(lambda client: client.start())  # a second time: without effect
+    net.until(lambda: bob.texts(chat) == ["while you were off"])
+
+    assert (stopped, is_live_at_once) == (ConnectionState.OFFLINE, False)
+    assert bob.runtime.tasks < 8
+
+
+class Watched(Fates):
+    """Tells of each commit when the store has made it, and its answer is still on the way."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.commits = 0
+
+    def next(self, door: str) -> Fault:
+        self.commits += door == "commit"
+        return super().next(door)
+
+
+def test_what_a_person_does_during_the_greeting_does_not_undo_it(net: ChatNet, monkeypatch: pytest.MonkeyPatch) -> None:
+    alice, bob = net.phone("alice"), net.phone("bob")
+    chat = alice.direct(bob)
+    alice.send(chat, "one")
+    net.until(lambda: bob.texts(chat) == ["one"])
+    bob.fly()
+    fates = bob.fates = Watched()
+    bob.restart()
+    net.wait(2.0)
+    reader = bob.client._reader  # pyright: ignore[reportPrivateUsage]
+    chats, happened = reader.chats, list[str]()
+
+    async def chats_while_somebody_reads() -> list[Chat]:
+        found = await chats()
+        if not happened:
+            happened.append("read")
+            before = fates.commits
+            bob.runtime.spawn(partial(bob.client.mark_read, chat, 2), name="person")
+            while fates.commits == before:
+                await bob.runtime.sleep(0.000_1)
+        return found
+
+    monkeypatch.setattr(reader, "chats", chats_while_somebody_reads)
+    bob.land()
+
+    net.until(lambda: bob.is_live, within_s=10.0)
+    assert happened
+
+
+def test_a_conversation_that_was_closed_stays_closed(net: ChatNet) -> None:
+    alice, bob = net.phone("alice"), net.phone("bob")
+    chat = alice.direct(bob)
+    alice.send(chat, "one")
+    net.until(lambda: bob.texts(chat) == ["one"])
+
+    bob.runtime.spawn(lambda: bob.client.open_chat(chat), name="person")
+    net.wait(0.005)
+    bob.client.close_chat(chat)
+    net.wait(5.0)
+
+    assert not bob.client._at.mirror.opened  # pyright: ignore[reportPrivateUsage]

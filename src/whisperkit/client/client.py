@@ -127,9 +127,15 @@ class Client:
             await self._own_runtime.__aexit__(None, None, None)
 
     async def start(self) -> None:
-        """Load what is saved and begin to connect."""
-        await self._at.load()
+        """Load what is saved and begin to connect; without effect on a client that has begun."""
+        if self._is_open:
+            return
         self._is_open = True
+        try:
+            await self._at.load()
+        except BaseException:
+            self._is_open = False
+            raise
         spawn = self._runtime.spawn
         self._tasks = [
             spawn(self._stay_connected, name="client link"),
@@ -144,6 +150,8 @@ class Client:
             await self._at.session.close()
         for task in self._tasks:
             self._runtime.drop(task)
+        self._at.session = None
+        self._at.now_is(ConnectionState.OFFLINE)
 
     def reconnect(self) -> None:
         """Connect again after the server sent this client away: a person decided so. Without effect otherwise."""
