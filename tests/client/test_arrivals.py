@@ -36,7 +36,7 @@ def run_bot(phone: SimPhone) -> None:
 
 
 def test_a_bot_answers_each_message_once_also_those_that_came_while_it_was_off(net: ChatNet) -> None:
-    alice, bot = net.phone("alice"), net.phone("bot")
+    alice, bot = net.phone("alice"), net.phone("bot", is_bot=True)
     chat = alice.direct(bot)
     for n in range(3):
         alice.send(chat, f"ping {n}")
@@ -57,7 +57,7 @@ def test_a_bot_answers_each_message_once_also_those_that_came_while_it_was_off(n
 @pytest.mark.parametrize("fault", [Fault.CRASH_BEFORE, Fault.CRASH_AFTER])
 @pytest.mark.parametrize("skip", range(7))
 def test_a_bot_that_dies_at_any_commit_answers_each_message_once(net: ChatNet, fault: Fault, skip: int) -> None:
-    alice, bot = net.phone("alice"), net.phone("bot")
+    alice, bot = net.phone("alice"), net.phone("bot", is_bot=True)
     chat = alice.direct(bot)
     run_bot(bot)
     for _ in range(skip):
@@ -80,7 +80,7 @@ def test_a_bot_that_dies_at_any_commit_answers_each_message_once(net: ChatNet, f
 
 
 def test_a_message_whose_block_failed_comes_again_and_its_answer_was_never_given(net: ChatNet) -> None:
-    alice, bot = net.phone("alice"), net.phone("bot")
+    alice, bot = net.phone("alice"), net.phone("bot", is_bot=True)
     chat = alice.direct(bot)
     alice.send(chat, "ping")
     alice.send(chat, "another")
@@ -101,7 +101,7 @@ def test_a_message_whose_block_failed_comes_again_and_its_answer_was_never_given
 
 
 def test_own_messages_and_changes_of_members_are_not_to_be_handled(net: ChatNet) -> None:
-    alice, bot = net.phone("alice"), net.phone("bot")
+    alice, bot = net.phone("alice"), net.phone("bot", is_bot=True)
     tablet = net.linked(bot, name="bot")
     group = tablet.group(alice)
     net.until(lambda: bool(bot.records(group)) and bool(alice.records(group)))
@@ -113,7 +113,7 @@ def test_own_messages_and_changes_of_members_are_not_to_be_handled(net: ChatNet)
 
 
 def test_what_could_be_read_only_later_is_handled_then(net: ChatNet) -> None:
-    alice, bot = net.phone("alice"), net.phone("bot")
+    alice, bot = net.phone("alice"), net.phone("bot", is_bot=True)
     chat = alice.direct(bot)
     alice.send(chat, "hello")
     net.until(lambda: bot.texts(chat) == ["hello"])
@@ -125,7 +125,7 @@ def test_what_could_be_read_only_later_is_handled_then(net: ChatNet) -> None:
 
 
 def test_an_answer_is_checked_when_it_is_given(net: ChatNet) -> None:
-    alice, bot = net.phone("alice"), net.phone("bot")
+    alice, bot = net.phone("alice"), net.phone("bot", is_bot=True)
     chat = alice.direct(bot)
     alice.send(chat, "hello")
 
@@ -136,3 +136,15 @@ def test_an_answer_is_checked_when_it_is_given(net: ChatNet) -> None:
             await message.reply("")
 
     bot.do(answer)
+
+
+def test_a_phone_that_only_shows_messages_keeps_no_list_of_them(net: ChatNet) -> None:
+    alice, bob = net.phone("alice"), net.phone("bob")
+    chat = alice.direct(bob)
+    alice.send(chat, "for a person")
+    net.until(lambda: bob.texts(chat) == ["for a person"])
+
+    with pytest.raises(UsageError, match="keeps_unhandled"):
+        bob.client.messages()
+
+    assert not [key for key in bob.rows() if key.startswith(b"a/")]

@@ -153,8 +153,34 @@ def test_only_messages_with_attachments_wait_for_their_server(net: ChatNet) -> N
 
 
 def test_without_a_carrier_there_are_no_attachments(net: ChatNet) -> None:
-    alice = net.phone("alice")
-    assert isinstance(alice.client.uploads, Uploads)
+    _, alice, bob, _ = pair(net)
+    attachment = alice.do(upload)
+    carol = net.phone("carol")
+    assert isinstance(carol.client.uploads, Uploads)
 
     with pytest.raises(UsageError, match="carrier"):
-        alice.do(upload)
+        carol.do(upload)
+    chat = carol.direct(bob)
+    with pytest.raises(UsageError, match="carrier"):
+        carol.do(lambda client: client.send_attachment(chat, attachment))
+
+    assert carol.texts(chat) == []
+
+
+def test_an_attachment_that_cannot_be_carried_any_more_holds_up_nothing_else(net: ChatNet) -> None:
+    carrier, alice, bob, chat = pair(net)
+    carol = net.phone("carol")
+    attachment = alice.do(upload)
+    carrier.is_away = True
+    alice.do(lambda client: client.send_attachment(chat, attachment))
+    net.wait(2.0)
+
+    alice.blobs = None
+    alice.restart()
+    other = alice.direct(carol)
+    alice.send(other, "hello carol")
+    net.until(lambda: carol.texts(other) == ["hello carol"])
+
+    alice.blobs, carrier.is_away = carrier, False
+    alice.restart()
+    net.until(lambda: bob.texts(chat) == ["cat.jpg"])

@@ -154,7 +154,7 @@ def read_on_a_flight(net: ChatNet) -> None:
 
 
 def a_bot_dies(net: ChatNet) -> None:
-    alice, bot = net.phone("alice"), net.phone("bot")
+    alice, bot = net.phone("alice"), net.phone("bot", is_bot=True)
     chat = alice.direct(bot)
     alice.send(chat, "ping")
     net.until(lambda: bot.texts(chat) == ["ping"])

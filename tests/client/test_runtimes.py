@@ -54,7 +54,8 @@ async def people(*names: str) -> AsyncGenerator[list[Client]]:
 
         async with anyio.create_task_group():
             clients = [
-                Client(MemoryPartitions(), DeviceId.named(name, 1), connect=connect, name=name) for name in names
+                Client(MemoryPartitions(), DeviceId.named(name, 1), connect=connect, name=name, keeps_unhandled=True)
+                for name in names
             ]
             for client in clients:
                 await client.__aenter__()

@@ -103,6 +103,14 @@ class Uploads:
                 yield plaintext
         decryptor.finalize()
 
+    def check(self) -> None:
+        """Look whether there can be attachments.
+
+        Raises:
+            UsageError: The client was made without a carrier.
+        """
+        assert self._carrier is not None
+
     async def keep(self, blob: BlobId) -> None:
         """Keep an attachment alive for a message that is about to be sent."""
         await self._carrier.keep(blob, until_ms=self._runtime.wall_ms() + KEEP_MS)

@@ -68,6 +68,8 @@ class Client:
         name: What the user is called, for the server's records; of a first device only.
         is_linked: The device belongs to a user who exists: it is let in once another device of theirs linked it.
         blobs: Carries attachments; without it there are none.
+        keeps_unhandled: Messages of others wait for whoever handles them with `messages`, as a bot does. Without it
+            they are shown and nothing else: a list that nobody empties would grow for ever.
         runtime: The world; without one `AnyioRuntime`, opened and closed with the client.
         beat_s: How often it says that it is there.
     """
@@ -81,6 +83,7 @@ class Client:
         name: str = "",
         is_linked: bool = False,
         blobs: BlobTransfer | None = None,
+        keeps_unhandled: bool = False,
         runtime: Runtime | None = None,
         beat_s: float = BEAT_S,
     ) -> None:
@@ -89,6 +92,7 @@ class Client:
         self._runtime: Runtime = runtime or self._own_runtime or AnyioRuntime()
         self._connect = connect
         self._is_linked = is_linked
+        self._keeps_unhandled = keeps_unhandled
         self._beat_s = beat_s
         self._at = at = Standing(store, device, self._runtime)
         clock = self._runtime.wall_ms
@@ -99,7 +103,7 @@ class Client:
         opener = Opener(at.ratchet, sealer, unread, wall_ms=clock, mint=at.mint, prekey_used=self._people.prekey_used)
         self._reader = Reader(at)
         self._greeter = Greeter(at, self._people, self._reader, name=name, is_linked=is_linked)
-        self._receiver = Receiver(at, self._people, opener, sealer, self._greeter)
+        self._receiver = Receiver(at, self._people, opener, sealer, self._greeter, keeps_unhandled=keeps_unhandled)
         self._sender = Sender(at, self._people, sealer, self._uploads)
         self._retry_after_s = 0.0
         self._tasks: list[Task] = []
@@ -213,7 +217,12 @@ class Client:
         return await self._write(conv, Text(text, reply_to))
 
     async def send_attachment(self, conv: ConversationId, attachment: Attachment) -> MessageId:
-        """Send a file that was uploaded; see `upload`."""
+        """Send a file that was uploaded; see `uploads`.
+
+        Raises:
+            UsageError: The client was made without a carrier of attachments, or the caption is too long.
+        """
+        self._uploads.check()
         return await self._write(conv, attachment)
 
     @property
@@ -371,7 +380,12 @@ class Client:
 
         Use each in an ``async with``: it counts as handled when the block ends without an exception, in one commit
         with the answers that were given in it. One that was not handled comes again the next time this is called.
+
+        Raises:
+            UsageError: The client was made without `keeps_unhandled`.
         """
+        if not self._keeps_unhandled:
+            raise UsageError("make the client with keeps_unhandled=True to have messages wait to be handled")
         return Arrivals(self._at.records, self._at.listen(), mint=self._at.mint, finish=self._handle)
 
     async def _handle(self, number: int, answers: list[Answer]) -> None:

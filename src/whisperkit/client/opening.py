@@ -53,10 +53,12 @@ class IdentityChanged(NamedTuple):
     Attributes:
         device: Which one.
         was_verified: Whether a person had compared the old one: then nothing is sent until they choose.
+        identity_key: The other key, 33 bytes: what `Client.accept_identity` takes.
     """
 
     device: DeviceId
     was_verified: bool
+    identity_key: bytes = b""
 
 
 Opened: TypeAlias = Recorded | IdentityChanged
@@ -147,7 +149,7 @@ class Opener:
             # Anybody can write a key into a first message; it counts only if the message opens with it.
             trusting = {key: value for key, value in {**rows, **accepted.save}.items() if value is not None}
             opened = self._ratchet.decrypt(trusting, message, sender=sender, wall_ms=self._wall_ms())
-            events.append(IdentityChanged(sender, is_verified))
+            events.append(IdentityChanged(sender, is_verified, error.found))
             if is_verified:
                 raise
             turn.save(accepted.save)

@@ -183,7 +183,7 @@ class People:
             except UntrustedIdentityError as error:
                 peer = self._ratchet.peer(rows, remote)
                 is_verified = peer is not None and peer.verified_at_ms is not None
-                changed.append(IdentityChanged(remote, is_verified))
+                changed.append(IdentityChanged(remote, is_verified, error.found))
                 if is_verified:
                     raise
                 turn.save(self._ratchet.accept_identity(rows, error.found, remote=remote, wall_ms=self._wall_ms()).save)

@@ -51,15 +51,26 @@ class Receiver:
         opener: Decrypts.
         sealer: Renews this device's sender keys.
         greeter: Answers the challenge.
+        keeps_unhandled: Whether messages of others wait for whoever handles them.
     """
 
-    def __init__(self, standing: Standing, people: People, opener: Opener, sealer: Sealer, greeter: Greeter) -> None:
+    def __init__(
+        self,
+        standing: Standing,
+        people: People,
+        opener: Opener,
+        sealer: Sealer,
+        greeter: Greeter,
+        *,
+        keeps_unhandled: bool,
+    ) -> None:
         self.presences: dict[UserId, PresenceChanged] = {}
         self._at = standing
         self._people = people
         self._opener = opener
         self._sealer = sealer
         self._greeter = greeter
+        self._keeps_unhandled = keeps_unhandled
 
     async def take(self, batch: Sequence[Frame]) -> None:
         """Take what one read brought: one commit, then the answers."""
@@ -89,7 +100,8 @@ class Receiver:
             events += await self._opener.open(turn, arrived)
         for lost in synced.lost:
             await self._send_again(turn, lost)
-        await self._queue(turn, events)
+        if self._keeps_unhandled:
+            await self._queue(turn, events)
         for frame in batch:
             match frame:
                 case frames.Sent():

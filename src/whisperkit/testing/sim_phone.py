@@ -164,7 +164,13 @@ class SimPhone:
     """One device, with a store that outlives its crashes."""
 
     def __init__(
-        self, net: ChatNet, device: DeviceId, *, is_linked: bool = False, blobs: BlobTransfer | None = None
+        self,
+        net: ChatNet,
+        device: DeviceId,
+        *,
+        is_linked: bool = False,
+        blobs: BlobTransfer | None = None,
+        is_bot: bool = False,
     ) -> None:
         self.device = device
         self.store = MemoryPartitions()
@@ -177,6 +183,7 @@ class SimPhone:
         self.events: list[Event] = []
         self.link: SimLink | None = None
         self.blobs = blobs
+        self._is_bot = is_bot
         self.deaths = 0
         self._net = net
         self._is_linked = is_linked
@@ -196,6 +203,7 @@ class SimPhone:
             name="a user",
             is_linked=self._is_linked,
             blobs=self.blobs,
+            keeps_unhandled=self._is_bot,
             runtime=self.runtime,
         )
         self.runtime.spawn(self._run, name="phone")
@@ -362,18 +370,26 @@ class ChatNet:
         self.phones: list[SimPhone] = []
 
     def phone(
-        self, name: str, number: int = 1, *, is_linked: bool = False, blobs: BlobTransfer | None = None
+        self,
+        name: str,
+        number: int = 1,
+        *,
+        is_linked: bool = False,
+        blobs: BlobTransfer | None = None,
+        is_bot: bool = False,
     ) -> SimPhone:
         """A device; a first one is up and has caught up."""
-        phone = self.add(DeviceId.named(name, number), is_linked=is_linked, blobs=blobs)
+        phone = self.add(DeviceId.named(name, number), is_linked=is_linked, blobs=blobs, is_bot=is_bot)
         if number == 1:
             self.until(lambda: phone.is_live)
             self.wait(2.0)
         return phone
 
-    def add(self, device: DeviceId, *, is_linked: bool = False, blobs: BlobTransfer | None = None) -> SimPhone:
+    def add(
+        self, device: DeviceId, *, is_linked: bool = False, blobs: BlobTransfer | None = None, is_bot: bool = False
+    ) -> SimPhone:
         """A device, whatever becomes of it."""
-        phone = SimPhone(self, device, is_linked=is_linked, blobs=blobs)
+        phone = SimPhone(self, device, is_linked=is_linked, blobs=blobs, is_bot=is_bot)
         self.phones.append(phone)
         return phone
 
