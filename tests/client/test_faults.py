@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from whisperkit import ConversationId
+from whisperkit import ConversationId, MessageId
 from whisperkit.receipts import MessageStatus
 from whisperkit.sync import frames
+from whisperkit.sync.frames import RefusalReason
 from whisperkit.testing import Fault
 from whisperkit.testing.sim_phone import ChatNet, SimPhone
 
@@ -227,3 +228,86 @@ def test_a_server_that_lost_its_last_minutes_gets_them_again(net: ChatNet) -> No
     assert sorted(net.phones[2].texts(group)) == sorted(bob.texts(group)) == ["before", "lost"]
     tablet = net.linked(bob, name="bob")
     assert tablet.is_live
+
+
+def test_the_last_message_of_all_may_be_lost_on_its_way_down(net: ChatNet) -> None:
+    alice, bob = net.phone("alice"), net.phone("bob")
+    chat = alice.direct(bob)
+    alice.send(chat, "first")
+    net.until(lambda: bob.texts(chat) == ["first"])
+    net.wait(5.0)
+    link = bob.link
+    said = len(bob.said)
+
+    bob.wire_fates.arm("down", "lost")
+    alice.send(chat, "nobody writes after this")
+    net.until(lambda: bob.texts(chat)[-1:] == ["nobody writes after this"], within_s=60.0)
+
+    assert bob.link is link  # it asked for what was missing, on the same connection
+    assert any(isinstance(frame, frames.Pull) for frame in bob.said[said:])
+
+
+@pytest.mark.parametrize("reason", [RefusalReason.INVALID, RefusalReason.TOO_LARGE, RefusalReason.NOT_MEMBER])
+def test_a_message_that_is_refused_for_good_fails_and_says_why(net: ChatNet, reason: RefusalReason) -> None:
+    alice, bob = net.phone("alice"), net.phone("bob")
+    chat = alice.direct(bob)
+    alice.send(chat, "first")
+    net.until(lambda: bob.texts(chat) == ["first"])
+    sent = refused_by_forgery(net, alice, chat, reason, is_lost=True)
+
+    net.until(lambda: alice.status(chat, sent) is MessageStatus.FAILED)
+    net.wait(60.0)
+    alice.send(chat, "next")
+    net.until(lambda: bob.texts(chat)[-1:] == ["next"])
+
+    record = next(one for one in alice.records(chat) if one.message_id == sent)
+    assert record.failed == reason.name.lower().replace("_", " ")
+    assert bob.texts(chat) == ["first", "next"]
+
+
+def test_a_message_that_got_through_though_it_was_refused_has_not_failed(net: ChatNet) -> None:
+    alice, bob = net.phone("alice"), net.phone("bob")
+    chat = alice.direct(bob)
+    alice.send(chat, "first")
+    net.until(lambda: bob.texts(chat) == ["first"])
+
+    sent = refused_by_forgery(net, alice, chat, RefusalReason.INVALID, is_lost=False)
+    net.until(lambda: bob.texts(chat)[-1:] == ["refused"])
+    net.until(lambda: alice.status(chat, sent) >= MessageStatus.DELIVERED)
+
+    assert alice.texts(chat) == bob.texts(chat)
+
+
+def refused_by_forgery(
+    net: ChatNet, phone: SimPhone, chat: ConversationId, reason: RefusalReason, *, is_lost: bool
+) -> MessageId:
+    """Send a message, and let the phone hear that it was refused, whatever became of it."""
+    if is_lost:
+        phone.wire_fates.arm("up", "lost")
+    phone.wire_fates.arm("down", "lost")
+    sent = phone.send(chat, "refused")
+
+    def send() -> frames.Send | None:
+        return next((one for one in phone.said if isinstance(one, frames.Send) and one.message_id == sent), None)
+
+    net.until(lambda: send() is not None)
+    found = send()
+    assert found is not None
+    assert phone.link is not None
+    phone.wire_fates.disarm()
+    phone.link.forge(frames.Refused(chat, found.outbox_epoch, found.outbox_seq, sent, reason, 0, (), ()))
+    return sent
+
+
+def test_a_welcome_that_was_lost_is_not_waited_for_for_ever(net: ChatNet) -> None:
+    alice, bob = net.phone("alice"), net.phone("bob")
+    chat = alice.direct(bob)
+    bob.fly()
+    alice.send(chat, "while you flew")
+    net.wait(5.0)
+
+    for fate in ("", "lost"):  # the challenge arrives
+        bob.wire_fates.arm("down", fate)
+    bob.land()
+
+    net.until(lambda: bob.texts(chat) == ["while you flew"], within_s=90.0)
