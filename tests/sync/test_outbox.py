@@ -109,6 +109,7 @@ def test_at_most_sixteen_are_in_flight_and_each_answer_lets_one_more_go() -> Non
 def test_a_message_whose_answers_are_lost_stays_within_what_the_conversation_remembers() -> None:
     outbox = filled(100)
     posted: list[int] = []
+    step = rules.next_to_send(outbox)
     for _ in range(100):  # connections, each of which loses the answer to the first message
         step = rules.next_to_send(rules.disconnected(outbox))
         posted += [send.outbox_seq for send in step.answer if send.outbox_seq not in posted]
