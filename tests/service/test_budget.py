@@ -72,7 +72,7 @@ class Sender:
 
     async def until(self, kind: type[object], count: int = 1) -> None:
         with anyio.fail_after(10):
-            while sum(isinstance(frame, kind) for frame in self.answers) < count:
+            while sum(isinstance(frame, kind) for frame in self.answers) < count:  # noqa: ASYNC110  # frames come by a callback
                 await anyio.sleep(0.001)
 
 
