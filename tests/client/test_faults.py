@@ -7,7 +7,7 @@ import pytest
 from whisperkit import ConversationId, MessageId
 from whisperkit.receipts import MessageStatus
 from whisperkit.sync import frames
-from whisperkit.sync.frames import RefusalReason
+from whisperkit.sync.frames import Frame, RefusalReason
 from whisperkit.testing import Fault
 from whisperkit.testing.sim_phone import ChatNet, SimPhone
 
@@ -311,3 +311,22 @@ def test_a_welcome_that_was_lost_is_not_waited_for_for_ever(net: ChatNet) -> Non
     bob.land()
 
     net.until(lambda: bob.texts(chat) == ["while you flew"], within_s=90.0)
+
+
+def test_an_acknowledgement_that_was_lost_is_said_again(net: ChatNet) -> None:
+    alice, bob = net.phone("alice"), net.phone("bob")
+    chat = alice.direct(bob)
+    alice.send(chat, "first")
+    net.until(lambda: bob.texts(chat) == ["first"])
+    net.wait(5.0)
+
+    def is_saying(frame: Frame) -> None:
+        if isinstance(frame, frames.Ack):
+            bob.is_saying = lambda _frame: None
+            bob.wire_fates.arm("up", "lost")
+
+    bob.is_saying = is_saying
+    sent = alice.send(chat, "nobody writes after this")
+    net.until(lambda: alice.status(chat, sent) is MessageStatus.DELIVERED, within_s=90.0)
+
+    assert not bob.wire_fates.next("up")

@@ -470,7 +470,10 @@ class Client:
             return
         if session.is_established and now - self._greeter.beaten_at >= self._beat_s:
             self._greeter.beaten_at = now
-            self._at.say([frames.Beat()])
+            cursor = self._at.mirror.cursor
+            # The last ACK may have been lost, and with it a tick and room in the server's window.
+            again = [frames.Ack(cursor)] if cursor is not None and has_welcome(self._at.mirror) else []
+            self._at.say([*again, frames.Beat()])
         self._sender.repeat_unanswered()
         await self._ask_again()
         if has_welcome(self._at.mirror) and now - self._greeter.asked_marks_at >= MARKS_S:
