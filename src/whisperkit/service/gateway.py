@@ -130,8 +130,8 @@ class Gateway:
         """A link has ended."""
         self._open.discard(link)
         link.outlet.drop()
-        if not link.is_known:
-            return
+        if not link.token:
+            return  # it never took its place
         self.presences.unwatch(link)
         self.reader.unfollow(link)
         is_current = self.links.get(link.device) is link

@@ -123,6 +123,8 @@ class Greeter:
 
     async def _take_place(self, link: DeviceLink) -> bool:
         """Make the link the one of its device, here and in the directory; the higher `connection_no` wins."""
+        if not link.is_open:
+            return False  # it ended while the account was read, and nobody would take it out of the table again
         other = self._links.get(link.device)
         if isinstance(other, DeviceLink) and other is not link:
             if other.connection_no > link.connection_no:
@@ -130,8 +132,11 @@ class Greeter:
                 return False
             other.bye(ByeCode.SUPERSEDED)
         self._links.add(link)
+        directory = self._core.stores.directory
         try:
-            (bound,) = await self._core.stores.directory.bind([binding_of(self._core, link)])
+            (bound,) = await directory.bind([binding_of(self._core, link)])
+            if not link.is_open:
+                await directory.unbind(link.device, Token(link.token))  # it ended meanwhile; the first time came too early
         except Exception:
             # The directory only saves time: without it other gateways' hints are lost, and beats carry the head.
             log.warning("not bound", exc_info=True)
