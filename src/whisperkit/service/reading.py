@@ -54,6 +54,8 @@ class Reader:
         try:
             while link.is_open and window is link.window and window.room > 0 and link.head_seq > window.sent_seq:
                 page = await self._catchup.page(link.device, window.sent_seq, limit=min(256, window.room))
+                if window is not link.window:
+                    break  # the device asked again from elsewhere: what was read is not what it lacks
                 if page.is_hole:
                     link.bye(ByeCode.RESYNC)
                 if not page.deliveries:
