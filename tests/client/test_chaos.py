@@ -69,9 +69,13 @@ def repair(net: ChatNet) -> None:
             phone.restart()
 
 
-@pytest.mark.parametrize("seed", range(8))
-def test_whatever_goes_wrong_what_was_taken_arrives_once_in_one_order(seed: int) -> None:
-    random, net = Random(seed), ChatNet(seed=seed)
+@pytest.mark.parametrize("is_stepwise", [False, True])
+@pytest.mark.parametrize("seed", range(5))
+def test_whatever_goes_wrong_what_was_taken_arrives_once_in_one_order(
+    seed: int, is_stepwise: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG", logger="whisperkit")
+    random, net = Random(seed), ChatNet(seed=seed, is_stepwise=is_stepwise)
     phones = [net.phone(name) for name in ("alice", "bob", "carol")]
     group = phones[0].group(*phones[1:])
     net.until(lambda: all(phone.records(group) for phone in phones))
@@ -83,7 +87,7 @@ def test_whatever_goes_wrong_what_was_taken_arrives_once_in_one_order(seed: int)
             writer.fates.disarm()
             writer.restart()
             net.wait(0.5)
-        writer.runtime.spawn(partial(write, writer, group, f"{n}", taken), name="person")
+        writer.runtime.spawn(partial(write, writer, group, f"plaintext {n}", taken), name="person")
         net.wait(0.5)
         harm(net, random.choice(phones), random)
         net.wait(random.random())
@@ -101,6 +105,8 @@ def test_whatever_goes_wrong_what_was_taken_arrives_once_in_one_order(seed: int)
     statuses = {text: phone.status(group, message_id) for text, (phone, message_id) in taken.items()}
     net.close()
 
+    assert "plaintext" not in caplog.text
+    assert b"plaintext" not in net.server.everything()
     assert len(set(shown)) == len(shown)
     assert set(taken) <= set(shown)
     assert {text for text, status in statuses.items() if status < MessageStatus.DELIVERED} == set()

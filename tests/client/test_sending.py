@@ -8,8 +8,10 @@ from functools import partial
 import pytest
 
 from whisperkit import ConversationId, MessageId
+from whisperkit.client import sending
 from whisperkit.client.drafts import Draft, DraftKind
 from whisperkit.client.sending import in_order
+from whisperkit.client.standing import Standing
 from whisperkit.sync import frames, outbox
 from whisperkit.sync.frames import EntryKind, Frame, RefusalReason
 from whisperkit.sync.outbox import Outbox
@@ -162,3 +164,38 @@ def test_what_was_refused_is_sealed_before_what_was_written_after_it() -> None:
     found = in_order(drafts, {conv: Outbox(conv, pending=(send,))})
 
     assert found == [again, drafts[0], drafts[1]]
+
+
+async def nothing(*_: object) -> None:
+    return None
+
+
+def whatever_memory_says(standing: Standing, conv: ConversationId) -> Outbox:
+    return standing.outboxes.get(conv, Outbox(conv))
+
+
+@pytest.mark.parametrize(
+    ("scenario", "owner", "name", "wrong"),
+    [
+        (test_who_was_removed_a_moment_ago_is_given_no_key, sending, "_check_members", nothing),
+        (
+            partial(test_a_store_that_goes_away_with_an_answer_costs_no_message_its_number, after=3),
+            Standing,
+            "box",
+            whatever_memory_says,
+        ),
+    ],
+    ids=["members unchecked", "memory unchecked"],
+)
+def test_a_fault_in_sending_is_noticed(
+    net: ChatNet,
+    monkeypatch: pytest.MonkeyPatch,
+    scenario: Callable[[ChatNet], None],
+    owner: object,
+    name: str,
+    wrong: object,
+) -> None:
+    monkeypatch.setattr(owner, name, wrong)
+
+    with pytest.raises(AssertionError):
+        scenario(net)

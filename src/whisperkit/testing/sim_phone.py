@@ -34,6 +34,7 @@ from whisperkit.sync.frames import Direction, Entry, EntryKind, Frame
 from whisperkit.testing.lossy_wire import LossyWire, WireFates
 from whisperkit.testing.sim_doors import Fates, ObservedPartitions, SimPartitions
 from whisperkit.testing.sim_runtime import SimWorld, run_now
+from whisperkit.testing.stepwise import Stepwise
 
 __all__ = ["ChatNet", "SimLink", "SimPhone", "SimServer"]
 
@@ -96,11 +97,13 @@ class SimServer:
     Args:
         world: Where it is.
         config: How it behaves.
+        is_stepwise: Whether its store takes one change in a commit.
     """
 
-    def __init__(self, world: SimWorld, config: ServiceConfig) -> None:
+    def __init__(self, world: SimWorld, config: ServiceConfig, *, is_stepwise: bool = False) -> None:
         self._world = world
         self._config = config
+        self._is_stepwise = is_stepwise
         self._life = 0
         self._epoch = 1
         self._committed: list[bytes] = []
@@ -112,7 +115,8 @@ class SimServer:
         self._life += 1
         self.runtime = self._world.runtime("server", life=self._life)
         config = attrs.evolve(self._config, epoch=self._epoch)
-        stores = Stores.over(ObservedPartitions(self.partitions, self._observe))
+        observed = ObservedPartitions(self.partitions, self._observe)
+        stores = Stores.over(Stepwise(observed) if self._is_stepwise else observed)
         self.service = MessageService(stores, config=config, verify=verify, runtime=self.runtime)
         self.runtime.spawn(self.service.start, name="start")
         self._world.run(upto_s=self._world.now + 1.0)
@@ -364,9 +368,9 @@ class SimPhone:
 class ChatNet:
     """A server and phones."""
 
-    def __init__(self, *, seed: int = 0, config: ServiceConfig | None = None) -> None:
+    def __init__(self, *, seed: int = 0, config: ServiceConfig | None = None, is_stepwise: bool = False) -> None:
         self.world = SimWorld(seed)
-        self.server = SimServer(self.world, config or ServiceConfig())
+        self.server = SimServer(self.world, config or ServiceConfig(), is_stepwise=is_stepwise)
         self.phones: list[SimPhone] = []
 
     def phone(
