@@ -12,6 +12,7 @@ from whisperkit.runtime import Mailbox
 from whisperkit.service.core import Core
 from whisperkit.service.link import DeviceLink
 from whisperkit.service.marks import MarkBoard
+from whisperkit.service.sweeper import TRIM_ENTRIES, Sweeper
 from whisperkit.sync import inbox as inboxes
 
 __all__ = ["AckSaver"]
@@ -24,12 +25,16 @@ class AckSaver:
         core: The gateway.
         board: Where marks are raised.
         links: The open links.
+        sweeper: Lets acknowledged entries go.
     """
 
-    def __init__(self, core: Core, board: MarkBoard, links: Callable[[], Collection[DeviceLink]]) -> None:
+    def __init__(
+        self, core: Core, board: MarkBoard, links: Callable[[], Collection[DeviceLink]], sweeper: Sweeper
+    ) -> None:
         self._core = core
         self._board = board
         self._links = links
+        self._sweeper = sweeper
         self._due: Mailbox[DeviceLink] = core.runtime.mailbox()
 
     def soon(self, link: DeviceLink) -> None:
@@ -67,3 +72,6 @@ class AckSaver:
         link.unsaved_acks = 0
         acked = link.window.acked
         self._board.raise_mark(inboxes.partition(link.device), inboxes.acked_mark(acked.epoch), acked.seq)
+        if acked.seq - link.floor_seq >= TRIM_ENTRIES:
+            link.floor_seq = acked.seq
+            self._sweeper.acknowledged(link.device)

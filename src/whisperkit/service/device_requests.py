@@ -10,6 +10,7 @@ from whisperkit.service.acks import AckSaver
 from whisperkit.service.delivery import LinkTable
 from whisperkit.service.link import DeviceLink
 from whisperkit.service.people import People
+from whisperkit.service.sweeper import Sweeper
 from whisperkit.sync import frames
 from whisperkit.sync.frames import ByeCode, FailureReason, Frame
 
@@ -23,12 +24,14 @@ class DeviceRequests:
         people: Accounts and prekeys.
         acks: Saves what the asking device acknowledged, before it may link another.
         links: Who is connected here.
+        sweeper: Lets what is remembered of takers go.
     """
 
-    def __init__(self, people: People, acks: AckSaver, links: LinkTable) -> None:
+    def __init__(self, people: People, acks: AckSaver, links: LinkTable, sweeper: Sweeper) -> None:
         self._people = people
         self._acks = acks
         self._links = links
+        self._sweeper = sweeper
 
     async def answer(self, link: DeviceLink, frame: Frame) -> None:
         """Answer one request."""
@@ -69,6 +72,7 @@ class DeviceRequests:
         answer = await self._people.publish(link.device, upload)
         if isinstance(answer, keys.Uploaded):
             link.send(frames.Published(frame.request, answer.one_time, answer.kyber))
+            self._sweeper.published(link.device)
         else:
             link.send(frames.Failed(frame.request, FailureReason.INVALID, "a later life of the key store began"))
 

@@ -32,6 +32,7 @@ from whisperkit.service.poster import Poster
 from whisperkit.service.posting import PostMessage, PostResult, StaleDevices
 from whisperkit.service.presences import Presences
 from whisperkit.service.reading import Reader
+from whisperkit.service.sweeper import Sweeper
 from whisperkit.service.ticks import Ticks
 from whisperkit.service.workers import Worker
 from whisperkit.stores import Token
@@ -61,20 +62,37 @@ class Gateway:
         self.ticks = Ticks(core, self.links)
         self.catchup = CatchUp(core, self.ticks.board)
         self.deliver = Deliverer(core.stores, core.runtime, core.owner.gateway, self.links, core.hook)
+        self.attachments = Attachments(core, self.catchup)
+        self.sweeper = Sweeper(core, self.catchup, self.ticks.board, self.attachments)
         self.finisher = Finisher(core, self.deliver)
         self.worker = Worker(core, self.finisher)
-        self.poster = Poster(core, self.finisher, self.deliver, pulled=self._pulled, job_put=self.worker.wake)
+        self.poster = Poster(
+            core,
+            self.finisher,
+            self.deliver,
+            pulled=self._pulled,
+            job_put=self.worker.wake,
+            posted=self.sweeper.posted,
+        )
         self.membership = Membership(core, self.catchup, self.poster)
         self.reader = Reader(core, self.catchup, self.membership)
         self.people = People(core, self.catchup)
-        self.attachments = Attachments(core, self.catchup)
         self.asides = Asides(core, self.catchup, self.deliver)
         self.presences = Presences(core, self.links, self.ticks.board)
         self._open: set[DeviceLink] = set()
-        self.acks = AckSaver(core, self.ticks.board, lambda: self._open)
+        self.acks = AckSaver(core, self.ticks.board, lambda: self._open, self.sweeper)
         self.house = House(core, self.links, lambda: self._open, self.catchup, self.finisher, self.poster)
-        self.requests = DeviceRequests(self.people, self.acks, self.links)
-        self.greeter = Greeter(core, self.links, self.catchup, self.people, self.ticks, self.presences, verify=verify)
+        self.requests = DeviceRequests(self.people, self.acks, self.links, self.sweeper)
+        self.greeter = Greeter(
+            core,
+            self.links,
+            self.catchup,
+            self.people,
+            self.ticks,
+            self.presences,
+            self.sweeper,
+            verify=verify,
+        )
         self.is_draining = False
         self._dirty: list[DeviceLink] = []
         self._wake: Mailbox[bool] = core.runtime.mailbox()
@@ -87,6 +105,7 @@ class Gateway:
         spawn(self.acks.serve, name="acks")
         spawn(self.house.serve, name="house")
         spawn(self.house.adopt_own, name="adopt own")
+        spawn(self.sweeper.serve, name="sweeper")
         if self.core.config.works_jobs:
             spawn(self.worker.serve, name="worker")
 

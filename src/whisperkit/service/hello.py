@@ -19,6 +19,7 @@ from whisperkit.service.delivery import LinkTable
 from whisperkit.service.link import DeviceLink
 from whisperkit.service.people import People
 from whisperkit.service.presences import Presences
+from whisperkit.service.sweeper import TRIM_ENTRIES, Sweeper
 from whisperkit.service.ticks import Ticks
 from whisperkit.service.window import DeliveryWindow
 from whisperkit.stores import Binding, Newer, Token
@@ -53,6 +54,7 @@ class Greeter:
         people: Accounts.
         ticks: *delivered* for what a cursor acknowledges.
         presences: Told of the sign of life.
+        sweeper: Lets old entries go.
         verify: Checks the signature of a challenge; `None`: only devices that the application vouches for connect.
     """
 
@@ -64,6 +66,7 @@ class Greeter:
         people: People,
         ticks: Ticks,
         presences: Presences,
+        sweeper: Sweeper,
         *,
         verify: Verify | None,
     ) -> None:
@@ -73,6 +76,7 @@ class Greeter:
         self._people = people
         self._ticks = ticks
         self._presences = presences
+        self._sweeper = sweeper
         self._verify = verify
 
     async def hello(self, link: DeviceLink, hello: frames.Hello) -> None:
@@ -93,6 +97,7 @@ class Greeter:
         link.token = self._core.runtime.random(16)
         if not await self._take_place(link):
             return
+        await self._sweeper.drop_old_entries(device)
         standing = await self._catchup.compare(device, hello.cursor)
         inbox = standing.inbox
         answer = _ANSWERS[type(standing.answer)]
@@ -109,6 +114,10 @@ class Greeter:
         if not link.is_open:
             return
         link.begin(new_window(self._core, start), inbox.seq)
+        link.floor_seq = inbox.floor
+        if start.seq - inbox.floor >= TRIM_ENTRIES:
+            link.floor_seq = start.seq
+            self._sweeper.acknowledged(device)
         self._core.hook.linked(len(self._links))
         self._presences.beat(device)
         link.read_on()

@@ -91,6 +91,7 @@ class DeviceLink:
         self.is_open = True
         self.unanswered_sends = 0
         self.unsaved_acks = 0
+        self.floor_seq = 0
         self.follows: frozenset[ConversationId] = frozenset()
         self.watches: frozenset[UserId] = frozenset()
         self._owner = owner

@@ -52,6 +52,7 @@ class Poster:
         deliver: Pushes what was appended.
         pulled: Told that a conversation whose members pull has a new head.
         job_put: Told that a job was put, so that a worker here need not wait to find it.
+        posted: Told that a conversation has a new row.
     """
 
     def __init__(
@@ -62,12 +63,14 @@ class Poster:
         *,
         pulled: Callable[[ConversationId, ConversationSeq], None],
         job_put: Callable[[], None],
+        posted: Callable[[ConversationId], None],
     ) -> None:
         self._core = core
         self._finisher = finisher
         self._deliver = deliver
         self._pulled = pulled
         self._job_put = job_put
+        self._tell_posted = posted
         self._under_way: dict[ConversationId, int] = {}
         self._noted: dict[ConversationId, float] = {}
         self._held: dict[ConversationId, list[tuple[Posting, Done]]] = {}
@@ -185,6 +188,7 @@ class Poster:
                 done(result)
 
     def _posted(self, conv: ConversationId, seq: ConversationSeq, row: PostRow, result: PostResult, done: Done) -> None:
+        self._tell_posted(conv)
         if row.kind is EntryKind.ROSTER:
             done = self._then_strategy(conv, done)
         if result.is_fused:

@@ -33,6 +33,7 @@ from whisperkit.service.limits import ServiceConfig
 from whisperkit.service.link import DeviceLink
 from whisperkit.service.outlet import Close, Outlet, SendData
 from whisperkit.service.posting import PostMessage, PostResult, StaleDevices
+from whisperkit.service.sweeper import TRIM_ENTRIES
 from whisperkit.stores import LocalBus, Stores
 from whisperkit.sync import conversation as conversations
 from whisperkit.sync import frames
@@ -320,6 +321,7 @@ class MessageService:
             limit: How many entries at most.
         """
         gateway = self._serving
+        await gateway.sweeper.drop_old_entries(device)
         inbox = await gateway.catchup.inbox(device)
         name = inboxes.partition(device)
         mark = inboxes.acked_mark(inbox.epoch)
@@ -332,9 +334,12 @@ class MessageService:
             await gateway.ticks.board.flush()
             gateway.ticks.board.raise_mark(name, mark, page.deliveries[-1].seq)
             await gateway.ticks.board.flush()
+            if page.deliveries[-1].seq - inbox.floor >= TRIM_ENTRIES:
+                gateway.sweeper.acknowledged(device)
 
     async def sync(self, device: DeviceId, cursor: Cursor | None) -> inboxes.Comparison:
         """Tell a device with a cursor where it stands: `Delta`, `Snapshot`, `Forked` or `Ahead`."""
+        await self._serving.sweeper.drop_old_entries(device)
         return (await self._serving.catchup.compare(device, cursor)).answer
 
     async def entries(self, device: DeviceId, cursor: Cursor, *, limit: int = 256) -> tuple[ReceivedEntry, ...]:
