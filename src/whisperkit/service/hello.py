@@ -144,8 +144,8 @@ class Greeter:
         directory = self._core.stores.directory
         try:
             (bound,) = await directory.bind([binding_of(self._core, link)])
-            if not link.is_open:
-                await directory.unbind(link.device, Token(link.token))  # it ended meanwhile; the first time came too early
+            if not link.is_open:  # it ended meanwhile: what unbound it then came too early
+                await directory.unbind(link.device, Token(link.token))
         except Exception:
             # The directory only saves time: without it other gateways' hints are lost, and beats carry the head.
             log.warning("not bound", exc_info=True)

@@ -1,12 +1,15 @@
 """Sweeping: what nobody will read again goes, in small pieces, and never faster than what refers to it.
 
-| what | goes when | looked at when |
-|---|---|---|
-| acknowledged entries of an inbox | at once, 64 or more together | acknowledgements are saved, HELLO |
-| other entries | older than `inbox_days`: who lacks them takes a snapshot | HELLO, a bot receives |
-| finished rows of a conversation | older than `conversation_days` and a day | a post there, once an hour |
-| who took prekeys of a device | that was an hour ago | the device publishes prekeys |
-| attachments | their time is over | every hour (`attachments`) |
+Acknowledged entries of an inbox
+    go at once, 64 or more together; looked at when acknowledgements are saved and at HELLO.
+Other entries
+    go when they are older than `inbox_days` (who lacks them takes a snapshot); looked at at HELLO and when a bot receives.
+Finished rows of a conversation
+    go when they are older than `conversation_days` and a day; looked at at a post there, once an hour.
+Who took prekeys of a device
+    goes after an hour; looked at when the device publishes prekeys.
+Attachments
+    go when their time is over; looked at every hour (`attachments`).
 
 A store of partitions cannot list them, so each is swept where it is touched anyway; one that nobody touches stays as
 it is. Therefore an entry may outlive the row of the conversation that it refers to: the inbox of a device that was
