@@ -3,7 +3,8 @@
 Acknowledged entries of an inbox
     go at once, 64 or more together; looked at when acknowledgements are saved and at HELLO.
 Other entries
-    go when they are older than `inbox_days` (who lacks them takes a snapshot); looked at at HELLO and when a bot receives.
+    go when they are older than `inbox_days`: who lacks them takes a snapshot. Looked at at HELLO, and when a bot
+    receives.
 Finished rows of a conversation
     go when they are older than `conversation_days` and a day; looked at at a post there, once an hour.
 Who took prekeys of a device
