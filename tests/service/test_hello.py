@@ -104,14 +104,15 @@ def test_without_a_verifier_only_the_application_lets_in(lab: Lab) -> None:
     assert trusted.bye is None
 
 
-def test_who_says_nothing_is_sent_away_after_a_while(lab: Lab) -> None:
+def test_who_says_nothing_is_sent_away_after_a_while_and_may_come_again(lab: Lab) -> None:
     phone = lab.phone(ALICE, says_hello=False)
 
     lab.settle(lab.config.hello_s - 1)
     assert phone.bye is None
     lab.settle(12.0)
 
-    assert phone.bye is ByeCode.UNAUTHORISED
+    # UNAUTHORISED keeps a client away until a person acts, and here the network may have lost a good HELLO.
+    assert phone.bye is ByeCode.TRY_LATER
 
 
 def test_a_request_before_hello_is_out_of_turn(lab: Lab) -> None:

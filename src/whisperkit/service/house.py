@@ -90,7 +90,8 @@ class House:
             if link.outlet.stuck_s(now) > config.dead_socket_s:
                 link.bye(ByeCode.RESYNC)
             elif not link.is_known and now - link.opened_at > config.hello_s:
-                link.bye(ByeCode.UNAUTHORISED)
+                # Late or lost, a HELLO was not refused: UNAUTHORISED would keep the client away for good.
+                link.bye(ByeCode.TRY_LATER, retry_after_s=1)
             elif link.is_known and now - link.beaten_at > 3 * config.presence_ttl_s:
                 link.bye(ByeCode.RESYNC)
 
