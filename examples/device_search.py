@@ -1,28 +1,44 @@
 """Full-text search on the device: an FTS5 table beside the device's store, fed from its history.
 
 Only this device can search, because only it can read. The table is no truth of its own: it is filled up from the
-history when it is opened, and can be thrown away at any time.
+history before it is asked, and can be thrown away at any time.
 """
 
 from __future__ import annotations
 
 import re
 import sqlite3
+from collections.abc import Iterable
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import Final, NamedTuple, Protocol, Self
 
-from whisperkit.client import Client
 from whisperkit.client.content import Attachment, Text
 from whisperkit.client.history import Record
-from whisperkit.ids import ConversationId, MessageId
+from whisperkit.ids import ConversationId, DeviceId, MessageId
+from whisperkit.sync.chat import Chat
 
-__all__ = ["Hit", "SearchIndex"]
+__all__ = ["Histories", "Hit", "SearchIndex"]
 
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS known (id TEXT PRIMARY KEY) WITHOUT ROWID;
-CREATE VIRTUAL TABLE IF NOT EXISTS words USING fts5 (text, conv UNINDEXED, id UNINDEXED, at_ms UNINDEXED);
+# Raised with every change of the tables: an index of another form is made anew.
+_FORM: Final = 2
+_SCHEMA: Final = f"""
+BEGIN;
+DROP TABLE IF EXISTS known;
+DROP TABLE IF EXISTS words;
+CREATE TABLE known (conv TEXT, id TEXT, sender TEXT, PRIMARY KEY (conv, id, sender)) WITHOUT ROWID;
+CREATE VIRTUAL TABLE words USING fts5 (text, conv UNINDEXED, id UNINDEXED, sender UNINDEXED, at_ms UNINDEXED);
+PRAGMA user_version = {_FORM};
+COMMIT;
 """
-_WORD = re.compile(r"\w+")
+_WORD: Final = re.compile(r"\w+")
+_PAGE: Final = 200
+
+
+class Histories(Protocol):
+    """What an index is filled from: a `Client`."""
+
+    async def chats(self) -> list[Chat]: ...
+    async def history(self, conv: ConversationId, *, before: Record | None = None, limit: int = 50) -> list[Record]: ...
 
 
 class Hit(NamedTuple):
@@ -31,12 +47,14 @@ class Hit(NamedTuple):
     Attributes:
         conv: Where.
         message_id: Which.
+        sender: Whose.
         at_ms: When, milliseconds since 1970.
         snippet: Its text around the words, which stand between ``[`` and ``]``.
     """
 
     conv: ConversationId
     message_id: MessageId
+    sender: DeviceId
     at_ms: int
     snippet: str
 
@@ -50,7 +68,8 @@ class SearchIndex:
 
     def __init__(self, path: Path | str) -> None:
         self._db = sqlite3.connect(path, isolation_level=None)
-        self._db.executescript(_SCHEMA)
+        if self._db.execute("PRAGMA user_version").fetchone() != (_FORM,):
+            self._db.executescript(_SCHEMA)
 
     def __enter__(self) -> Self:
         return self
@@ -60,26 +79,42 @@ class SearchIndex:
 
     def add(self, record: Record) -> bool:
         """Take a record in; false if it is known or has no words."""
-        text = _text_of(record)
-        if not text or self._is_known(record):
-            return False
-        with self._db:
-            self._db.execute("INSERT INTO known VALUES (?)", (str(record.message_id),))
-            row = (text, record.conv, str(record.message_id), record.at_ms)
-            self._db.execute("INSERT INTO words VALUES (?, ?, ?, ?)", row)
-        return True
+        return self._add_all([record]) == 1
 
-    async def fill(self, client: Client) -> int:
-        """Take in what is in the history and not here yet; returns how many."""
+    async def fill(self, histories: Histories) -> int:
+        """Take in what is in the history and not here yet; returns how many.
+
+        All of the history is looked at each time: a filling may have been interrupted, and a message that could not
+        be read at first takes its old place when it comes again.
+        """
         added = 0
-        for chat in await client.chats():
+        for chat in await histories.chats():
             before: Record | None = None
-            while page := await client.history(chat.conv, before=before, limit=200):
-                new = sum(self.add(record) for record in page)
-                added += new
-                before = next((record for record in page if record.seq), None)
-                if before is None or (not new and self._is_known(page[0])):
+            limit = _PAGE
+            while page := await histories.history(chat.conv, before=before, limit=limit):
+                added += self._add_all(page)
+                first = next((record for record in page if record.seq), None)
+                if first is not None:
+                    before, limit = first, _PAGE
+                elif len(page) == limit:
+                    limit *= 2  # they all wait for their numbers, before which nothing can be asked for
+                else:
                     break
+        return added
+
+    def _add_all(self, records: Iterable[Record]) -> int:
+        """In one transaction: a message that is known has its words here."""
+        added = 0
+        with self._db:
+            self._db.execute("BEGIN")
+            for record in records:
+                text = _text_of(record)
+                if not text or record.sender is None:
+                    continue
+                key = record.conv, str(record.message_id), record.sender
+                if self._db.execute("INSERT OR IGNORE INTO known VALUES (?, ?, ?)", key).rowcount:
+                    self._db.execute("INSERT INTO words VALUES (?, ?, ?, ?, ?)", (text, *key, record.at_ms))
+                    added += 1
         return added
 
     def search(self, words: str, *, conv: ConversationId | None = None, limit: int = 20) -> list[Hit]:
@@ -89,15 +124,14 @@ class SearchIndex:
             return []
         query = " ".join(f'"{term}"' for term in terms) + "*"
         found = self._db.execute(
-            "SELECT conv, id, at_ms, snippet(words, 0, '[', ']', '…', 12) FROM words"
+            "SELECT conv, id, sender, at_ms, snippet(words, 0, '[', ']', '…', 12) FROM words"
             " WHERE words MATCH ? AND (? IS NULL OR conv = ?) ORDER BY at_ms DESC LIMIT ?",
             (query, conv, conv, limit),
         )
-        return [Hit(ConversationId(c), MessageId.parse(i), at_ms, snippet) for c, i, at_ms, snippet in found]
-
-    def _is_known(self, record: Record) -> bool:
-        found = self._db.execute("SELECT 1 FROM known WHERE id = ?", (str(record.message_id),)).fetchone()
-        return found is not None
+        return [
+            Hit(ConversationId(conv), MessageId.parse(message_id), DeviceId.parse(sender), at_ms, snippet)
+            for conv, message_id, sender, at_ms, snippet in found
+        ]
 
 
 def _text_of(record: Record) -> str:
