@@ -7,6 +7,7 @@ import pytest
 from whisperkit.client.events import PresenceChanged, TypingHeard
 from whisperkit.client.history import Note
 from whisperkit.errors import ActionRequiredError, UsageError
+from whisperkit.ids import UserId
 from whisperkit.receipts import MessageStatus
 from whisperkit.sync.frames import PresenceState
 from whisperkit.testing.sim_phone import ChatNet
@@ -376,3 +377,28 @@ def test_only_a_failed_message_can_be_retried(net: ChatNet) -> None:
     assert again != bad
     with pytest.raises(UsageError, match="has not failed"):
         carol.do(lambda client: client.retry(group, good))
+
+
+def test_the_devices_of_a_person_are_listed_and_those_of_nobody_are_none(net: ChatNet) -> None:
+    alice, bob = net.phone("alice"), net.phone("bob")
+    tablet = net.linked(bob, name="bob")
+
+    theirs = alice.do(lambda client: client.devices_of([bob.device.user]))
+    nobodys = alice.do(lambda client: client.devices_of([UserId.named("nobody")]))
+
+    assert theirs == [bob.device, tablet.device]
+    assert nobodys == []
+
+
+def test_a_device_is_verified_once_a_person_says_so(net: ChatNet) -> None:
+    alice, bob = net.phone("alice"), net.phone("bob")
+    chat = alice.direct(bob)
+    assert not alice.do(lambda client: client.is_verified(bob.device))
+    alice.send(chat, "hello")
+    net.until(lambda: bob.texts(chat) == ["hello"])
+    assert not alice.do(lambda client: client.is_verified(bob.device))
+
+    number = alice.do(lambda client: client.safety_number(bob.device))
+    alice.do(lambda client: client.mark_verified(number))
+
+    assert alice.do(lambda client: client.is_verified(bob.device))

@@ -331,6 +331,14 @@ class Client:
         """What was last heard of a watched user."""
         return self._receiver.presences.get(user, PresenceChanged(user, PresenceState.UNKNOWN, None, False))
 
+    async def devices_of(self, users: Collection[UserId]) -> list[DeviceId]:
+        """All devices of users, as the server lists them; none for a user who does not exist.
+
+        Raises:
+            TransportError: The server has to be asked and cannot be.
+        """
+        return await self._people.devices_of(users)
+
     async def safety_number(self, remote: DeviceId) -> SafetyNumber:
         """The safety number with a device.
 
@@ -338,6 +346,10 @@ class Client:
             NoSessionError: Nothing is known of it.
         """
         return await self._people.safety_number(remote)
+
+    async def is_verified(self, remote: DeviceId) -> bool:
+        """Whether a person compared the safety number of the key that a device has now."""
+        return await self._people.is_verified(remote)
 
     async def mark_verified(self, number: SafetyNumber) -> None:
         """Note that a person compared a safety number."""

@@ -210,6 +210,15 @@ class People:
 
         return await self._records.read(look)
 
+    async def is_verified(self, remote: DeviceId) -> bool:
+        """Whether a person compared the safety number of the key that a device has now."""
+
+        async def look(turn: Turn) -> bool:
+            peer = self._ratchet.peer(await turn.load(self._ratchet.records_for(remote)), remote)
+            return peer is not None and peer.verified_at_ms is not None
+
+        return await self._records.read(look)
+
     async def mark_verified(self, number: SafetyNumber) -> None:
         """Note that a person compared a safety number."""
 
