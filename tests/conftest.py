@@ -18,7 +18,7 @@ settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True
 settings.register_profile(
     "fuzz",
     deadline=None,
-    max_examples=int(os.environ.get("WHISPERKIT_FUZZ_INPUTS", "1000000")),
+    max_examples=int(os.environ.get("WHISPERKIT_FUZZ_INPUTS", "20000")),
     suppress_health_check=list(HealthCheck),
 )
 settings.load_profile("ci" if os.environ.get("CI") else "dev")
