@@ -22,6 +22,8 @@ _wire_log = logging.getLogger("examples.net.websocket_link")
 _wire_log.setLevel(logging.WARNING)
 
 _MAX_MESSAGE_BYTES: Final = MAX_JSON_CHARS + 1024
+# How long a close waits for the gateway's: it is a courtesy, and whoever ends a program does not want to wait for it.
+_GOODBYE_S: Final = 1.0
 
 
 def is_loopback(url: str) -> bool:
@@ -89,7 +91,7 @@ def connect(url: str, *, timeout_s: float = 10.0) -> Connect:
                 compression=None,  # ciphertext does not shrink
                 max_size=_MAX_MESSAGE_BYTES,
                 open_timeout=timeout_s,
-                close_timeout=timeout_s,
+                close_timeout=_GOODBYE_S,
                 proxy=proxy,
                 logger=_wire_log,
             )

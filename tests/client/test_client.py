@@ -7,7 +7,7 @@ import pytest
 from whisperkit.client.events import PresenceChanged, TypingHeard
 from whisperkit.client.history import Note
 from whisperkit.errors import ActionRequiredError, UsageError
-from whisperkit.ids import UserId
+from whisperkit.ids import DeviceId, UserId
 from whisperkit.receipts import MessageStatus
 from whisperkit.sync.frames import PresenceState
 from whisperkit.testing.sim_phone import ChatNet
@@ -402,3 +402,13 @@ def test_a_device_is_verified_once_a_person_says_so(net: ChatNet) -> None:
     alice.do(lambda client: client.mark_verified(number))
 
     assert alice.do(lambda client: client.is_verified(bob.device))
+
+
+def test_somebody_who_was_not_there_is_found_soon_after_they_came(net: ChatNet) -> None:
+    alice, bob = net.phone("alice"), UserId.named("bob")
+    assert alice.do(lambda client: client.devices_of([bob])) == []
+
+    net.phone("bob")
+    net.wait(20.0)
+
+    assert alice.do(lambda client: client.devices_of([bob])) == [DeviceId(bob, 1)]

@@ -34,6 +34,8 @@ ONE_TIME_KEYS: Final = 50
 RENEW_MS: Final = 86_400_000
 # How long a list of devices is believed. Small groups hear at once when it is stale; a mid one only by looking.
 LIST_MS: Final = 600_000
+# And how long it is believed that there is no such user: they may come any moment.
+NOBODY_MS: Final = 10_000
 UNREACHABLE_MS: Final = 60_000
 
 
@@ -80,11 +82,14 @@ class People:
         Raises:
             TransportError: The server cannot be asked now.
         """
-        oldest = self._wall_ms() - LIST_MS
-        missing = [user for user in users if self._lists.get(user, (0, ()))[0] < oldest]
+        missing = [user for user in users if self._is_old(user)]
         for start in range(0, len(missing), MAX_USERS):
             await self._fetch(tuple(missing[start : start + MAX_USERS]))
         return [device for user in users for device in self._lists.get(user, (0, ()))[1]]
+
+    def _is_old(self, user: UserId) -> bool:
+        asked_at_ms, devices = self._lists.get(user, (0, ()))
+        return self._wall_ms() - asked_at_ms > (LIST_MS if devices else NOBODY_MS)
 
     async def _fetch(self, users: tuple[UserId, ...]) -> None:
         request = self._mint()
