@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 
 import msgpack
 
@@ -71,23 +71,29 @@ def _with_strange_value(sample: bytes, rng: random.Random) -> bytes | None:
 
 def _exchanged(tree: Any, rng: random.Random) -> Any:
     """The tree with one node replaced, doubled or dropped."""
-    if isinstance(tree, list) and tree and rng.random() < 0.9:
-        items: list[Any] = tree
-        at = rng.randrange(len(items))
+    if _is_list(tree) and tree and rng.random() < 0.9:
+        at = rng.randrange(len(tree))
         match rng.randrange(10):
             case 0:
-                return items[:at] + items[at + 1 :]
+                return tree[:at] + tree[at + 1 :]
             case 1:
-                return items[:at] + [items[at]] * rng.randint(2, 3) + items[at + 1 :]
+                return tree[:at] + [tree[at]] * rng.randint(2, 3) + tree[at + 1 :]
             case _:
-                return [*items[:at], _exchanged(items[at], rng), *items[at + 1 :]]
-    if isinstance(tree, dict) and tree and rng.random() < 0.9:
-        fields: dict[Any, Any] = tree
-        key = rng.choice(list(fields))
-        return {**fields, key: _exchanged(fields[key], rng)}
+                return [*tree[:at], _exchanged(tree[at], rng), *tree[at + 1 :]]
+    if _is_dict(tree) and tree and rng.random() < 0.9:
+        key = rng.choice(list(tree))
+        return {**tree, key: _exchanged(tree[key], rng)}
     if isinstance(tree, int) and rng.random() < 0.3:
         return tree + rng.choice((-1, 1))
     return rng.choice(_STRANGE)
+
+
+def _is_list(tree: Any) -> TypeGuard[list[Any]]:
+    return isinstance(tree, list)
+
+
+def _is_dict(tree: Any) -> TypeGuard[dict[Any, Any]]:
+    return isinstance(tree, dict)
 
 
 def _write_json(tree: Any) -> bytes:
