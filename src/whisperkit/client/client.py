@@ -254,7 +254,14 @@ class Client:
         self._at.wake()
 
     async def retry(self, conv: ConversationId, message_id: MessageId) -> MessageId:
-        """Send a failed message again, as a new one."""
+        """Send a failed message again, as a new one.
+
+        Returns:
+            The id of the new message.
+
+        Raises:
+            UsageError: It has not failed, is not there, or is none of this device.
+        """
 
         async def look(turn: Turn) -> Record | None:
             found = await history.find(turn, conv, message_id, self.device)

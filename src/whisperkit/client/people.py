@@ -350,7 +350,12 @@ class People:
         _check_linked(answer)
 
     async def unlink(self, number: int) -> None:
-        """Put a device out of the account."""
+        """Put a device out of the account.
+
+        Raises:
+            UsageError: It is this device, which another one has to put out.
+            ActionRequiredError: The server refused, and says why.
+        """
         if number == self._records.device.number:
             raise UsageError("a device is put out by another one")
         request = self._mint()

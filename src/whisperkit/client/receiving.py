@@ -73,7 +73,11 @@ class Receiver:
         self._keeps_unhandled = keeps_unhandled
 
     async def take(self, batch: Sequence[Frame]) -> None:
-        """Take what one read brought: one commit, then the answers."""
+        """Take what one read brought: one commit, then the answers.
+
+        Raises:
+            LinkClosedError: What came shows that the device has to connect again; it is saved.
+        """
         for frame in batch:
             if isinstance(frame, frames.Challenge):
                 await self._greeter.greet(frame)

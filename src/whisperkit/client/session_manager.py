@@ -84,6 +84,7 @@ class SessionManager:
 
         Raises:
             UsageError: There is none in the store, or another one.
+            CorruptStateError: What lies in its place names no device.
         """
         found = (await store.heads([_POINTER])).get(_POINTER)
         if found is None:

@@ -241,6 +241,7 @@ class Device:
         """Note that a person compared a safety number.
 
         Raises:
+            NoSessionError: The device was never met, so there is nobody to verify.
             UntrustedIdentityError: The device has another key by now than the one that was compared.
         """
         peer = self.peer(records, number.device)
@@ -321,6 +322,7 @@ class Device:
             DuplicateMessageError: It was decrypted before, or is too old.
             PeerError: It opens in no session. If there are several, it is the current one's reason that is
                 raised, and a note says how many were tried.
+            UsageError: It is of type `SENDER_KEY`, which goes to `group_decrypt`.
         """
         try:
             match message.type:
@@ -375,6 +377,7 @@ class Device:
 
         Raises:
             NoSenderKeyError: The device has no sender key for the group: `create_distribution` makes one.
+            CorruptStateError: The stored key cannot sign.
         """
         distribution = distribution_id(group)
         key = own_sender_key_key(distribution)

@@ -34,7 +34,11 @@ class DeviceRequests:
         self._sweeper = sweeper
 
     async def answer(self, link: DeviceLink, frame: Frame) -> None:
-        """Answer one request."""
+        """Answer one request.
+
+        Raises:
+            PeerError: It is none, it is not of its form, or the device was unlinked meanwhile; the link is closed.
+        """
         match frame:
             case frames.Devices(request, users):
                 found = await self._people.existing(users)

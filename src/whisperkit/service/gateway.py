@@ -174,7 +174,12 @@ class Gateway:
         self.core.runtime.spawn(link.serve_requests, name="requests")
 
     async def answer(self, link: DeviceLink, frame: Frame) -> None:
-        """Answer a request of a link."""
+        """Answer a request of a link.
+
+        Raises:
+            PeerError: It has no place before HELLO, is not of its form, or is not the device's to ask; the link is
+                closed.
+        """
         match frame:
             case frames.Hello():
                 await self.greeter.hello(link, frame)
@@ -203,7 +208,12 @@ class Gateway:
                 await self.requests.answer(link, frame)
 
     def handle(self, link: DeviceLink, frame: Frame) -> None:
-        """A frame of an established link came that does not wait."""
+        """A frame of an established link came that does not wait.
+
+        Raises:
+            PeerError: It is not of its form; the link is closed.
+            UsageError: It is one that waits, which is for `answer`.
+        """
         match frame:
             case frames.Send():
                 self._send(link, frame)

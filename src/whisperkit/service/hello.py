@@ -80,7 +80,11 @@ class Greeter:
         self._verify = verify
 
     async def hello(self, link: DeviceLink, hello: frames.Hello) -> None:
-        """A device says who it is and where it stands. Register, then drain (model m10)."""
+        """A device says who it is and where it stands. Register, then drain (model m10).
+
+        Raises:
+            UnauthorisedError: The device is not linked, its proof is wrong, or it is not the one that logged in.
+        """
         device = hello.device
         account = await self._people.account(device.user, is_fresh=True)
         listed = account.device(device.number)
@@ -185,7 +189,11 @@ class Greeter:
         return floor
 
     async def register(self, link: DeviceLink, register: frames.Register) -> None:
-        """A new user, with its first device."""
+        """A new user, with its first device.
+
+        Raises:
+            UnauthorisedError: The application keeps the accounts, the proof is wrong, or the name is taken.
+        """
         if link.trusted is not None:
             raise UnauthorisedError("accounts are the application's here")
         message = register_message(

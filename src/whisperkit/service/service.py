@@ -216,6 +216,13 @@ class MessageService:
             members: Who is in it.
             conversation: Its id; without one, two members have the conversation that is theirs for ever, and
                 others get a new one.
+
+        Returns:
+            Its id.
+
+        Raises:
+            UsageError: There are no members in it.
+            OutcomeUnknownError: As `change_members` raises it; repeat the call with the conversation's id.
         """
         users = sorted(set(members))
         if not users:
@@ -231,7 +238,11 @@ class MessageService:
     async def change_members(
         self, conversation: ConversationId, *, added: Collection[UserId] = (), removed: Collection[UserId] = ()
     ) -> None:
-        """Add and remove members, for the application. Users who are in, or out, already are left as they are."""
+        """Add and remove members, for the application. Users who are in, or out, already are left as they are.
+
+        Raises:
+            OutcomeUnknownError: The store was away, and some of the change may be made; repeat the call unchanged.
+        """
         rest_added, rest_removed = sorted(set(added)), sorted(set(removed))
         while rest_added or rest_removed:
             some, rest_added = rest_added[:MAX_CHANGE_USERS], rest_added[MAX_CHANGE_USERS:]
@@ -275,6 +286,8 @@ class MessageService:
             StaleOutboxError: The number was used for another message.
             RosterMovedError: The members changed.
             StoreError: The store is away; repeat it with the same arguments.
+            UsageError: `outbox_seq` is below 1, or the service does not run.
+            PeerError: The body is larger than a message may be.
         """
         if outbox_seq is not None and outbox_seq < 1:
             raise UsageError(f"outbox_seq starts at 1, got {outbox_seq}")
