@@ -87,18 +87,29 @@ def next_root(root_key: RootKey, secret: SharedSecret) -> tuple[RootKey, ChainKe
 
     Returns:
         The next root key, and the first chain key of a chain.
+
+    Spec:
+        Double Ratchet rev. 4, "Recommended cryptographic algorithms", ``KDF_RK``.
     """
     out = hkdf(secret, b"WhisperRatchet", 64, salt=root_key)
     return RootKey(out[:32]), ChainKey(out[32:])
 
 
 def message_seed(chain_key: ChainKey) -> MessageSeed:
-    """The seed of the message at this link of the chain."""
+    """The seed of the message at this link of the chain.
+
+    Spec:
+        Double Ratchet rev. 4, "Recommended cryptographic algorithms", ``KDF_CK`` with the constant 0x01.
+    """
     return MessageSeed(hmac.digest(chain_key, b"\x01", "sha256"))
 
 
 def next_chain_key(chain_key: ChainKey) -> ChainKey:
-    """The next link of the chain."""
+    """The next link of the chain.
+
+    Spec:
+        Double Ratchet rev. 4, "Recommended cryptographic algorithms", ``KDF_CK`` with the constant 0x02.
+    """
     return ChainKey(hmac.digest(chain_key, b"\x02", "sha256"))
 
 
@@ -108,19 +119,32 @@ def message_keys(seed: MessageSeed, pq_key: bytes | None) -> MessageKeys:
     Args:
         seed: From the chain.
         pq_key: The key of the post-quantum ratchet for this message, 32 bytes; `None` if it gave none.
+
+    Spec:
+        Double Ratchet rev. 4, "The Triple Ratchet: combining Secure Messaging protocols for hybrid security" (the
+        key of the post-quantum ratchet is the salt), and "Recommended cryptographic algorithms", ``ENCRYPT``.
     """
     out = hkdf(seed, b"WhisperMessageKeys", 80, salt=pq_key)
     return MessageKeys(cipher_key=out[:32], mac_key=MacKey(out[32:64]), iv=out[64:])
 
 
 def group_message_keys(seed: MessageSeed) -> MessageKeys:
-    """The keys of a group message. The initialisation vector comes first here, and there is no MAC key."""
+    """The keys of a group message. The initialisation vector comes first here, and there is no MAC key.
+
+    Spec:
+        Nothing is published for groups; ``docs/explanation/security.md``, "Groups: sender keys".
+    """
     out = hkdf(seed, b"WhisperGroup", 48)
     return MessageKeys(cipher_key=out[16:], mac_key=MacKey(b""), iv=out[:16])
 
 
 def encrypt_body(keys: MessageKeys, plaintext: bytes) -> bytes:
-    """Pad (PKCS #7) and encrypt (AES-256-CBC): one to sixteen bytes longer."""
+    """Pad (PKCS #7) and encrypt (AES-256-CBC): one to sixteen bytes longer.
+
+    Spec:
+        Double Ratchet rev. 4, "Recommended cryptographic algorithms", ``ENCRYPT``; RFC 5652, "Content-encryption
+        Process", for the padding.
+    """
     encryptor = Cipher(AES(keys.cipher_key), CBC(keys.iv)).encryptor()
     pad = _PADS[_BLOCK_BYTES - len(plaintext) % _BLOCK_BYTES]
     return encryptor.update(plaintext + pad) + encryptor.finalize()

@@ -7,6 +7,10 @@ library serves for both directions.
 Encapsulation draws its 32 random bytes inside OpenSSL, whose interface takes none: the one place in the
 ratchet where `random_bytes` does not reach. A replayed run differs in that ciphertext and what is derived
 from it, and in nothing that decides anything.
+
+Spec:
+    PQXDH rev. 3, "Post-Quantum Key Encapsulation Keys"; FIPS 203, "The ML-KEM Key-Encapsulation Mechanism";
+    the differences are in ``docs/explanation/security.md``, "Keys and signatures".
 """
 
 from __future__ import annotations

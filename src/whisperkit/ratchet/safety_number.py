@@ -1,4 +1,8 @@
-"""Safety numbers: what two people compare to know that nobody sits between their devices."""
+"""Safety numbers: what two people compare to know that nobody sits between their devices.
+
+Spec:
+    Nothing is published for them; ``docs/explanation/security.md``, "Keys and signatures".
+"""
 
 from __future__ import annotations
 

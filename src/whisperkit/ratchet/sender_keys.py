@@ -6,6 +6,10 @@ reader knows the chain. Who joins later reads from the link it was given; who le
 
 A record holds at most five states, the newest first, so that messages under a chain that was just replaced
 still open.
+
+Spec:
+    Nothing is published for groups; ``docs/explanation/security.md``, "Groups: sender keys", says what this does and in
+    what it differs from the official library.
 """
 
 from __future__ import annotations

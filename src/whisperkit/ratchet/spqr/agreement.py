@@ -8,6 +8,9 @@ next epoch on, when both have it. Then they swap roles.
 
 `TRANSITIONS` says what leads where, `SHAPES` what each state holds and does; the functions at the end, one
 for each state, say how it is entered. What is not in the table has no effect: a late or repeated message.
+
+Spec:
+    ML-KEM Braid rev. 1, "The ML-KEM Braid Protocol"; the states have the names that they have there.
 """
 
 from __future__ import annotations

@@ -2,6 +2,9 @@
 
 ML-KEM alone would agree with anybody. These MACs bind each epoch to the secrets before it, back to the
 handshake, so that whoever slips in keys of their own is noticed before one of them is used.
+
+Spec:
+    ML-KEM Braid rev. 1, "The ML-KEM Braid Protocol", its authenticator.
 """
 
 from __future__ import annotations

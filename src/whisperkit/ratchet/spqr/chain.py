@@ -3,6 +3,10 @@
 Epochs are counted from 0, the one of the handshake. The chains to send in go back to the epoch last sent in,
 those to receive in one epoch further, and only sending moves that mark. Since each epoch needs messages from
 both sides, there are never more than two of the former and three of the latter.
+
+Spec:
+    Double Ratchet rev. 4, "The Sparse Post-Quantum Ratchet", its KDF chains; "Deletion of old KDF Chain state" for what
+    is given up.
 """
 
 from __future__ import annotations
