@@ -129,3 +129,48 @@ def test_an_identity_is_shown_by_its_first_four_bytes_only() -> None:
 
     assert bytes(range(33)).hex() not in str(error)
     assert error.found == bytes(range(33))
+
+
+# Programs and pages hold on to these: a new error adds a line, and no line ever changes.
+CODES = {
+    "ActionRequiredError": "action",
+    "AttachmentError": "ratchet.attachment",
+    "AuthenticationError": "ratchet.authentication",
+    "BlobGoneError": "blobs.gone",
+    "ConflictError": "store.conflict",
+    "CorruptStateError": "store.corrupt",
+    "DuplicateMessageError": "ratchet.duplicate",
+    "InvalidKeyError": "ratchet.invalid-key",
+    "InvalidMessageError": "ratchet.invalid-message",
+    "InvalidSignatureError": "ratchet.invalid-signature",
+    "LinkClosedError": "transport.closed",
+    "MalformedFrameError": "wire.malformed",
+    "MalformedIdError": "ids.malformed",
+    "NoSenderKeyError": "ratchet.no-sender-key",
+    "NoSessionError": "ratchet.no-session",
+    "NotMemberError": "sync.not-member",
+    "OutOfTurnError": "wire.out-of-turn",
+    "OutboxFullError": "sync.outbox-full",
+    "OutcomeUnknownError": "store.outcome-unknown",
+    "OversizedFrameError": "wire.oversized",
+    "PeerError": "peer",
+    "RosterMovedError": "sync.roster-moved",
+    "SendFirstError": "sync.send-first",
+    "SkippedTooFarError": "ratchet.skipped-too-far",
+    "StaleDevicesError": "sync.stale-devices",
+    "StaleOutboxError": "sync.stale-outbox",
+    "StoreError": "store",
+    "StoreLockedError": "store.locked",
+    "StoreVersionError": "store.version",
+    "TransportError": "transport",
+    "UnauthorisedError": "wire.unauthorised",
+    "UnknownPreKeyError": "ratchet.unknown-prekey",
+    "UnsupportedVersionError": "peer.version",
+    "UntrustedIdentityError": "ratchet.identity-changed",
+    "UsageError": "usage",
+    "WhisperError": "whisperkit",
+}
+
+
+def test_codes_are_what_they_were() -> None:
+    assert {name: getattr(errors, name).code for name in errors.__all__} == CODES
