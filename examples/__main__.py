@@ -11,6 +11,9 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from urllib.parse import urlsplit
+
+from whisperkit.ids import MAX_DEVICE_NUMBER
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -27,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         case "chat":
             from examples.chat.plain import chat
 
-            return chat(asked.name, url=asked.url, folder=asked.data, is_plain=asked.plain)
+            return chat(asked.name, url=asked.url, folder=asked.data, number=asked.device, is_plain=asked.plain)
         case _:
             from examples.demo import run_demo
 
@@ -42,15 +45,38 @@ def _parser() -> argparse.ArgumentParser:
     config = commands.add_parser("config", help="show every setting, its value and where it came from")
     config.add_argument("--config", type=Path)
     chat = commands.add_parser("chat", help="chat in this terminal")
-    chat.add_argument("name", help="who you are")
+    chat.add_argument("name", type=_name, help="who you are")
     chat.add_argument("--plain", action="store_true", help="whole lines only: for pipes and screen readers")
-    chat.add_argument("--url", default="ws://127.0.0.1:8080/ws", help="the server (default: %(default)s)")
+    chat.add_argument("--url", type=_url, default="ws://127.0.0.1:8080/ws", help="the server (default: %(default)s)")
     chat.add_argument("--data", type=Path, default=Path("chat-data"), help="where your device is kept")
+    chat.add_argument("--device", type=_device, metavar="N", default=1, help="which of your devices (default: 1)")
     demo = commands.add_parser("demo", help="a story in ten chapters; every claim is checked")
     demo.add_argument("--fast", action="store_true", help="without pauses for the reader")
     demo.add_argument("--step", action="store_true", help="wait for a key after each chapter")
     demo.add_argument("--keep", action="store_true", help="keep the data that it made")
     return parser
+
+
+def _name(text: str) -> str:
+    from examples.chat.names import check_name
+
+    try:
+        return check_name(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def _device(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= MAX_DEVICE_NUMBER:
+        raise argparse.ArgumentTypeError(f"a device has a number from 1 to {MAX_DEVICE_NUMBER}")
+    return int(text)
+
+
+def _url(text: str) -> str:
+    parts = urlsplit(text)
+    if parts.scheme not in ("ws", "wss") or not parts.netloc:
+        raise argparse.ArgumentTypeError("a server is at ws://HOST:PORT/ws or wss://HOST/ws")
+    return text
 
 
 def _show_config(path: Path | None) -> int:
