@@ -5,7 +5,8 @@ put and delete. It never meets a store. `whisperkit.stores.transact` and the gat
 rule needs, turn its step into a `Change`, commit it, and start again on a conflict; therefore every rule
 is idempotent: applied to its own result it changes nothing, and its answer leads to the same end.
 
-These types are shared by the rules, which know nothing else, and by the doors to storage.
+These types are shared by the rules, which know nothing else, and by the doors to storage. They print how
+much they hold, and not what: rows of a device hold its private keys.
 """
 
 from __future__ import annotations
@@ -54,6 +55,9 @@ class Head(NamedTuple):
     version: int
     state: bytes
 
+    def __repr__(self) -> str:
+        return f"Head(version={self.version}, state=<{len(self.state)} bytes>)"
+
 
 class Row(NamedTuple):
     """One row; rows of a partition are ordered by key, bytewise.
@@ -65,6 +69,9 @@ class Row(NamedTuple):
 
     key: bytes
     value: bytes
+
+    def __repr__(self) -> str:
+        return f"Row(key={self.key!r}, value=<{len(self.value)} bytes>)"
 
 
 class Span(NamedTuple):
@@ -97,6 +104,13 @@ class Change(NamedTuple):
     put: tuple[Row, ...] = ()
     delete: tuple[bytes, ...] = ()
     drop: Span | None = None
+
+    def __repr__(self) -> str:
+        state = f"<{len(self.state)} bytes>"
+        return (
+            f"Change(partition={self.partition!r}, expected={self.expected}, state={state}, put={self.put!r},"
+            f" delete={self.delete!r}, drop={self.drop!r})"
+        )
 
 
 class Step(NamedTuple, Generic[A, S]):

@@ -64,6 +64,10 @@ class Hint(NamedTuple):
     head: int
     entry: bytes | None
 
+    def __repr__(self) -> str:
+        entry = None if self.entry is None else f"<{len(self.entry)} bytes>"
+        return f"Hint(device={self.device!r}, head={self.head}, entry={entry})"
+
 
 class Took(NamedTuple):
     """The gateway holds the device and told it."""

@@ -70,7 +70,7 @@ class AttachmentPointer(NamedTuple):
     media_type: str
 
     def __repr__(self) -> str:
-        return f"AttachmentPointer(size={self.size}, media_type={self.media_type!r}, ...)"
+        return f"<AttachmentPointer to {self.size} bytes>"
 
     @property
     def sealed_size(self) -> int:

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from typing import Final, NamedTuple
 
 from whisperkit.errors import InvalidMessageError
+from whisperkit.ratchet.redaction import redacted
 
 __all__ = ["BYTES", "MAX_GROUP_DEPTH", "UINT32", "Fields", "read", "read_varint", "write", "write_varint"]
 
@@ -37,6 +38,9 @@ class Fields(NamedTuple):
 
     numbers: Mapping[int, int]
     blobs: Mapping[int, bytes]
+
+    def __repr__(self) -> str:
+        return redacted(self)
 
 
 def write(fields: Iterable[tuple[int, int | bytes | None]]) -> bytes:

@@ -88,6 +88,10 @@ class ReceivedEntry(NamedTuple):
     at_ms: int
     body: bytes | None
 
+    def __repr__(self) -> str:
+        body = f"<{len(self.body or b'')} bytes>"
+        return f"ReceivedEntry(seq={self.seq}, message_id={self.message_id}, kind={self.kind.name}, body={body})"
+
 
 class AttachedLink:
     """What `MessageService.attach` returns: where a framework puts what it is called back with."""

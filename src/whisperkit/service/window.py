@@ -38,6 +38,9 @@ class Delivery(NamedTuple):
     sender: DeviceId | None
     kind: EntryKind
 
+    def __repr__(self) -> str:
+        return f"Delivery(seq={self.seq}, frame=<{len(self.frame)} bytes>, conv={self.conv}, kind={self.kind.name})"
+
 
 class DeliveryWindow:
     """Entries in flight to one device, in order, without a hole.

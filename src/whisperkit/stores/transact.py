@@ -90,6 +90,9 @@ class Loaded(NamedTuple):
     state: bytes
     rows: Mapping[bytes, bytes]
 
+    def __repr__(self) -> str:
+        return f"Loaded(version={self.version}, state=<{len(self.state)} bytes>, rows=<{len(self.rows)}>)"
+
     def change(self, partition: Partition, step: Step[Any, Any], state: bytes) -> Change:  # any answer, any state
         """Make the change that commits a step.
 
