@@ -55,7 +55,7 @@ class DeliveryWindow:
 
     def __init__(self, sent: Cursor, *, max_entries: int, max_bytes: int) -> None:
         self.acked = sent
-        self.sent_seq = sent.seq
+        self.sent_seq: InboxSeq = sent.seq
         self._max_entries = max_entries
         self._max_bytes = max_bytes
         self._flying: deque[Delivery] = deque()
