@@ -77,6 +77,7 @@ class Commands:
         self._folder = folder
         self.trust = Trust(phone.client, names, screen)
         self._written: set[ConversationId] = set()
+        self._watched: set[UserId] = set()
         self.is_over = False
         self.refusals = 0
 
@@ -224,13 +225,15 @@ class Commands:
         return f": {last_seen(self._client.presence(user), now_ms=self._screen.wall_ms())}"
 
     async def _look(self, users: Sequence[UserId]) -> None:
-        """Ask for the presence of people and wait for the answers, for a moment."""
+        """Watch these people and wait for the answers, for a moment; of whom is watched news come by themselves."""
+        if self._watched == set(users):
+            return
+        self._watched = missing = set(users)
         events = self._client.events()
-        missing = set(users)
         self._client.watch(users)
         while missing and (event := await events.get(timeout_s=PRESENCE_S)) is not None:
             if isinstance(event, PresenceChanged):
-                missing.discard(event.user)
+                missing = missing - {event.user}
 
     async def add(self, text: str) -> None:
         users = [self._names.user_of(name) for name in some_of(text, "whom? /add NAME ...")]

@@ -180,10 +180,10 @@ class Screen:
 
     def _connection(self, state: ConnectionState, retry_in_s: float | None) -> None:
         self.retry_in_s = retry_in_s
-        self._is_slow = False
         match state:
             case ConnectionState.LIVE:
                 self.offline_since_ms = None
+                self._is_slow = False
                 self.say("● live")
             case ConnectionState.OFFLINE:
                 self._offline(retry_in_s)
@@ -213,6 +213,8 @@ class Screen:
         return self._client.device.number > 1 and self._client.cursor is None
 
     def _identity(self, event: IdentityChanged, device: DeviceId, *, was_verified: bool) -> None:
+        if self.changed.get(device) == event:
+            return  # the same key, met again at another attempt
         self.changed[device] = event
         name = self._names.name_of(device.user)
         self.say(
