@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from whisperkit.ids import DeviceId
-from whisperkit.partitions import Row
+from whisperkit.partitions import Head, Row
 from whisperkit.stores import MemoryPartitions, PartitionStore, Unbound, Unknown
 from whisperkit.testing import PARTITION_CHECKS, LawBrokenError, Stepwise, run_conformance
 from whisperkit.testing.conformance import expect, name_of
@@ -107,6 +107,15 @@ def test_equal_values_pass() -> None:
 def test_a_long_value_is_cut_in_the_text() -> None:
     with pytest.raises(LawBrokenError, match=r"found b'xxx.*x\.\.\. \(1003 characters\)"):
         expect(b"x" * 1_000, b"", "the law")
+
+
+def test_rows_and_heads_of_the_kit_are_shown_with_what_they_hold() -> None:
+    with pytest.raises(LawBrokenError) as caught:
+        expect((None, [Row(b"a", b"old")]), (Head(1, b""), [Row(b"a", b"new")]), "the law")
+
+    assert (
+        str(caught.value) == "the law: expected (Head(1, b''), [Row(b'a', b'new')]), found (None, [Row(b'a', b'old')])"
+    )
 
 
 def test_a_check_is_named_by_its_sentence() -> None:

@@ -17,8 +17,10 @@ from typing import TYPE_CHECKING, ClassVar, Final, Generic, NamedTuple, TypeAlia
 from uuid import uuid4
 
 import anyio
+import anyio.lowlevel
 
-from whisperkit.partitions import Partition
+from whisperkit.errors import WhisperError
+from whisperkit.partitions import Head, Partition, Row
 
 if TYPE_CHECKING:
     import pytest
@@ -33,6 +35,7 @@ __all__ = [
     "Report",
     "expect",
     "in_lab",
+    "patiently",
     "run_conformance",
 ]
 
@@ -72,8 +75,28 @@ def _is_same(found: object, wanted: object) -> bool:
 
 
 def _short(value: object) -> str:
-    text = repr(value)
+    text = _shown(value)
     return text if len(text) <= 200 else f"{text[:200]}... ({len(text)} characters)"
+
+
+def _shown(value: object) -> str:
+    """Rows and heads with what they hold, which they do not print themselves: here it is the kit's own."""
+    if isinstance(value, Head | Row):
+        return f"{type(value).__name__}{tuple(value)!r}"
+    if type(value) is list:
+        return f"[{', '.join(map(_shown, cast('list[object]', value)))}]"
+    if type(value) is tuple:
+        return f"({', '.join(map(_shown, cast('tuple[object, ...]', value)))})"
+    return repr(value)
+
+
+async def patiently(call: Callable[[], Awaitable[None]]) -> None:
+    """Repeat a call until it is answered, as every caller of a door does."""
+    while True:
+        try:
+            return await call()
+        except WhisperError:
+            await anyio.lowlevel.checkpoint()
 
 
 class Lab(Generic[T]):
