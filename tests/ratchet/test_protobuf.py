@@ -9,9 +9,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from whisperkit.errors import InvalidMessageError, PeerError
-from whisperkit.ratchet.protobuf import BYTES, MAX_GROUP_DEPTH, UINT32, read, write, write_varint
+from whisperkit.ratchet.protobuf import (
+    BYTES,
+    FIXED64,
+    MAX_GROUP_DEPTH,
+    UINT32,
+    UINT64,
+    Fixed64,
+    read,
+    write,
+    write_varint,
+)
 
-KNOWN = {1: UINT32, 2: BYTES}
+KNOWN = {1: UINT32, 2: BYTES, 3: FIXED64, 4: UINT64}
 
 
 def test_a_field_that_is_zero_is_written_and_one_that_is_absent_is_not() -> None:
@@ -24,6 +34,14 @@ def test_what_is_written_is_read(number: int, blob: bytes) -> None:
 
     assert fields.numbers == {1: number}
     assert fields.blobs == {2: blob}
+
+
+@given(st.integers(0, 2**64 - 1), st.integers(0, 2**64 - 1))
+def test_numbers_of_64_bits_are_read_whole_in_both_forms(fixed: int, varint: int) -> None:
+    data = write(((3, Fixed64(fixed)), (4, varint)))
+
+    assert data[:9] == bytes([3 << 3 | 1]) + fixed.to_bytes(8, "little")
+    assert read(data, KNOWN).numbers == {3: fixed, 4: varint}
 
 
 def test_order_is_free_and_the_last_of_a_repeated_field_wins() -> None:
@@ -55,6 +73,9 @@ def test_unknown_fields_of_every_wire_type_are_skipped(unknown: bytes) -> None:
     [
         pytest.param(bytes([1 << 3 | 2, 0]), "field 1 has wire type 2, expected 0", id="known field, other type"),
         pytest.param(bytes([2 << 3, 0]), "field 2 has wire type 0, expected 2", id="other way round"),
+        pytest.param(bytes([3 << 3, 0]), "field 3 has wire type 0, expected 1", id="no fixed number"),
+        pytest.param(bytes([3 << 3 | 1]) + bytes(7), "cut short", id="fixed number cut short"),
+        pytest.param(bytes([4 << 3 | 1]) + bytes(8), "field 4 has wire type 1, expected 0", id="fixed, not varint"),
         pytest.param(bytes([1 << 3]), "cut short", id="no value"),
         pytest.param(bytes([0x88]), "cut short", id="half a key"),
         pytest.param(bytes([1 << 3]) + b"\x80" * 10 + b"\x01", "too long", id="varint of 11 bytes"),

@@ -12,15 +12,14 @@ from __future__ import annotations
 
 import hmac
 import uuid
-from collections.abc import Mapping
 from enum import IntEnum
-from typing import Final, NamedTuple, TypeVar
+from typing import Final, NamedTuple
 
 from whisperkit.errors import AuthenticationError, InvalidMessageError, UnsupportedVersionError
 from whisperkit.ratchet.chains import ChainKey, MacKey
 from whisperkit.ratchet.curve import PUBLIC_KEY_BYTES, PrivateKey, PublicKey, RandomBytes, decode_public
 from whisperkit.ratchet.kem import check_ciphertext
-from whisperkit.ratchet.protobuf import BYTES, UINT32, Fields, read, write
+from whisperkit.ratchet.protobuf import BYTES, UINT32, read, write
 from whisperkit.ratchet.redaction import redacted
 from whisperkit.ratchet.xeddsa import SIGNATURE_BYTES, sign, verify
 
@@ -51,8 +50,6 @@ _SIGNAL_FIELDS: Final = {1: BYTES, 2: UINT32, 3: UINT32, 4: BYTES, 5: BYTES, 6: 
 _PREKEY_FIELDS: Final = {1: UINT32, 2: BYTES, 3: BYTES, 4: BYTES, 5: UINT32, 6: UINT32, 7: UINT32, 8: BYTES}
 _DISTRIBUTION_FIELDS: Final = {1: BYTES, 2: UINT32, 3: UINT32, 4: BYTES, 5: BYTES}
 _SENDER_KEY_FIELDS: Final = {1: BYTES, 2: UINT32, 3: UINT32, 4: BYTES}
-
-V = TypeVar("V", int, bytes)
 
 
 class MessageType(IntEnum):
@@ -126,10 +123,10 @@ class SignalMessage(NamedTuple):
         _check_version(data, SESSION_VERSION, min_bytes=_MIN_SIGNAL_BYTES)
         fields = read(data[1:-MAC_BYTES], _SIGNAL_FIELDS)
         return cls(
-            ratchet_key=decode_public(_required(fields.blobs, 1)),
-            counter=_required(fields.numbers, 2),
+            ratchet_key=decode_public(fields.blob(1)),
+            counter=fields.number(2),
             previous_counter=fields.numbers.get(3, 0),
-            ciphertext=_required(fields.blobs, 4),
+            ciphertext=fields.blob(4),
             pq_ratchet=fields.blobs.get(5, b""),
             addresses=fields.blobs.get(6),
             authenticated=data[:-MAC_BYTES],
@@ -223,13 +220,13 @@ class PreKeySignalMessage(NamedTuple):
         fields = read(data[1:], _PREKEY_FIELDS)
         return cls(
             pre_key_id=fields.numbers.get(1),
-            base_key=decode_public(_required(fields.blobs, 2)),
-            identity_key=decode_public(_required(fields.blobs, 3)),
-            message=_required(fields.blobs, 4),
+            base_key=decode_public(fields.blob(2)),
+            identity_key=decode_public(fields.blob(3)),
+            message=fields.blob(4),
             registration_id=fields.numbers.get(5, 0),
-            signed_pre_key_id=_required(fields.numbers, 6),
-            kyber_pre_key_id=_required(fields.numbers, 7),
-            kyber_ciphertext=check_ciphertext(_required(fields.blobs, 8)),
+            signed_pre_key_id=fields.number(6),
+            kyber_pre_key_id=fields.number(7),
+            kyber_ciphertext=check_ciphertext(fields.blob(8)),
         )
 
 
@@ -277,11 +274,11 @@ class SenderKeyDistributionMessage(NamedTuple):
         _check_version(data, SENDER_KEY_VERSION, min_bytes=_MIN_SENDER_KEY_BYTES)
         fields = read(data[1:], _DISTRIBUTION_FIELDS)
         return cls(
-            distribution_id=uuid.UUID(bytes=_sized(fields, 1, 16)),
-            chain_id=_required(fields.numbers, 2),
-            iteration=_required(fields.numbers, 3),
-            chain_key=ChainKey(_sized(fields, 4, 32)),
-            signing_key=decode_public(_sized(fields, 5, PUBLIC_KEY_BYTES)),
+            distribution_id=uuid.UUID(bytes=fields.blob(1, 16)),
+            chain_id=fields.number(2),
+            iteration=fields.number(3),
+            chain_key=ChainKey(fields.blob(4, 32)),
+            signing_key=decode_public(fields.blob(5, PUBLIC_KEY_BYTES)),
         )
 
 
@@ -315,10 +312,10 @@ class SenderKeyMessage(NamedTuple):
         _check_version(data, SENDER_KEY_VERSION, min_bytes=_MIN_SENDER_KEY_BYTES)
         fields = read(data[1:-SIGNATURE_BYTES], _SENDER_KEY_FIELDS)
         return cls(
-            distribution_id=uuid.UUID(bytes=_sized(fields, 1, 16)),
-            chain_id=_required(fields.numbers, 2),
-            iteration=_required(fields.numbers, 3),
-            ciphertext=_required(fields.blobs, 4),
+            distribution_id=uuid.UUID(bytes=fields.blob(1, 16)),
+            chain_id=fields.number(2),
+            iteration=fields.number(3),
+            ciphertext=fields.blob(4),
             signed=data[:-SIGNATURE_BYTES],
             signature=data[-SIGNATURE_BYTES:],
         )
@@ -358,17 +355,3 @@ def _check_version(data: bytes, supported: int, *, min_bytes: int) -> None:
         raise InvalidMessageError(f"a message has at least {min_bytes} bytes, got {len(data)}")
     if data[0] >> 4 != supported:
         raise UnsupportedVersionError(found=data[0] >> 4, supported=(supported,))
-
-
-def _required(fields: Mapping[int, V], number: int) -> V:
-    # Presence, not truth: an id or a counter of 0 is as good as any.
-    if number not in fields:
-        raise InvalidMessageError(f"protobuf field {number} is missing")
-    return fields[number]
-
-
-def _sized(fields: Fields, number: int, size: int) -> bytes:
-    value = _required(fields.blobs, number)
-    if len(value) != size:
-        raise InvalidMessageError(f"protobuf field {number} has {size} bytes, got {len(value)}")
-    return value

@@ -10,34 +10,82 @@ signatures are over the bytes that came.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeVar
 
 from whisperkit.errors import InvalidMessageError
 from whisperkit.ratchet.redaction import redacted
 
-__all__ = ["BYTES", "MAX_GROUP_DEPTH", "UINT32", "Fields", "read", "read_varint", "write", "write_varint"]
+__all__ = [
+    "BYTES",
+    "FIXED64",
+    "MAX_GROUP_DEPTH",
+    "UINT32",
+    "UINT64",
+    "Fields",
+    "Fixed64",
+    "read",
+    "read_varint",
+    "write",
+    "write_varint",
+]
 
+# Kinds of field: the wire type in the low three bits, and above them what else a reader has to know.
 UINT32: Final = 0
+FIXED64: Final = 1
 BYTES: Final = 2
+UINT64: Final = 1 << 3
 
 # Unknown groups may nest; the number is the one that the official reader uses. Deeper ones would only cost time.
 MAX_GROUP_DEPTH: Final = 100
 
 _MAX_VARINT_BYTES: Final = 10
+T = TypeVar("T")
+
+_WIRE_MASK: Final = 7
+_FIXED64_BYTES: Final = 8
 _UINT32_MASK: Final = (1 << 32) - 1
 _UINT64_MASK: Final = (1 << 64) - 1
+
+
+class Fixed64(int):
+    """A number that is written as eight bytes, the lowest first."""
+
+    __slots__ = ()
 
 
 class Fields(NamedTuple):
     """The fields of a message that was read.
 
     Attributes:
-        numbers: Those of wire type varint, as uint32.
+        numbers: Those that are numbers, cut to the 32 or 64 bits of their kind.
         blobs: Those of wire type bytes.
     """
 
     numbers: Mapping[int, int]
     blobs: Mapping[int, bytes]
+
+    def number(self, field: int) -> int:
+        """A number that has to be there. Presence counts, not truth: an id or a counter of 0 is as good as any.
+
+        Raises:
+            InvalidMessageError: It is missing.
+        """
+        return _present(self.numbers, field)
+
+    def blob(self, field: int, size: int | None = None) -> bytes:
+        """Bytes that have to be there.
+
+        Args:
+            field: Their number.
+            size: How many there have to be; `None` for any.
+
+        Raises:
+            InvalidMessageError: They are missing, or more or fewer.
+        """
+        value = _present(self.blobs, field)
+        if size is not None and len(value) != size:
+            raise InvalidMessageError(f"protobuf field {field} has {size} bytes, got {len(value)}")
+        return value
 
     def __repr__(self) -> str:
         return redacted(self)
@@ -50,6 +98,8 @@ def write(fields: Iterable[tuple[int, int | bytes | None]]) -> bytes:
         match value:
             case None:
                 pass
+            case Fixed64():
+                parts += (write_varint(number << 3 | FIXED64), value.to_bytes(_FIXED64_BYTES, "little"))
             case int():
                 parts += (write_varint(number << 3 | UINT32), write_varint(value))
             case bytes():
@@ -72,7 +122,7 @@ def read(data: bytes, known: Mapping[int, int]) -> Fields:
 
     Args:
         data: Its bytes.
-        known: The wire type, `UINT32` or `BYTES`, of each field of interest.
+        known: The kind of each field of interest: `UINT32`, `UINT64`, `FIXED64` or `BYTES`.
 
     Raises:
         InvalidMessageError: Not a protobuf, or a known field has another wire type.
@@ -82,17 +132,28 @@ def read(data: bytes, known: Mapping[int, int]) -> Fields:
     position = 0
     while position < len(data):
         field, wire, position = _read_key(data, position)
-        if known.get(field, wire) != wire:
-            raise InvalidMessageError(f"protobuf field {field} has wire type {wire}, expected {known[field]}")
-        if field not in known:
+        kind = known.get(field)
+        if kind is None:
             position = _skip(data, position, field, wire)
-        elif wire == UINT32:
-            value, position = read_varint(data, position)
-            numbers[field] = value & _UINT32_MASK
-        else:
+        elif kind & _WIRE_MASK != wire:
+            expected = kind & _WIRE_MASK
+            raise InvalidMessageError(f"protobuf field {field} has wire type {wire}, expected {expected}")
+        elif kind == BYTES:
             start, position = _read_length(data, position)
             blobs[field] = data[start:position]
+        elif kind == FIXED64:
+            start, position = position, _bounded(data, position + _FIXED64_BYTES)
+            numbers[field] = int.from_bytes(data[start:position], "little")
+        else:
+            value, position = read_varint(data, position)
+            numbers[field] = value & _UINT32_MASK if kind == UINT32 else value
     return Fields(numbers, blobs)
+
+
+def _present(values: Mapping[int, T], field: int) -> T:
+    if field not in values:
+        raise InvalidMessageError(f"protobuf field {field} is missing")
+    return values[field]
 
 
 def _read_key(data: bytes, position: int) -> tuple[int, int, int]:
