@@ -676,6 +676,7 @@ BAD_WINDOW = [(ALICE, 1, 1, b"short")]
         encode(NEW_CONVERSATION)[:-1],
         pack(*NEW_CONVERSATION[:5], 9, 0, (), 0, (), False),
         pack(*NEW_CONVERSATION[:7], BAD_FENCE, 0, (), False),
+        pack(*NEW_CONVERSATION[:7], [("g1", 1e22)], 0, (), False),
         pack(*NEW_CONVERSATION[:7], (), 0, BAD_WINDOW, False),
         pack(*NEW_CONVERSATION[:7], (), 0, [("nobody", 1, 1, b"")], False),
         pack(*NEW_CONVERSATION[:7], (), 0, [7], False),

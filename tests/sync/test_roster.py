@@ -137,6 +137,7 @@ def test_stays_survive_their_row(ends: list[int]) -> None:
         pack([("a", 0)]),
         pack([7]),
         pack([(3, 3)]),
+        pack([(1, 1e22)]),  # found by the fuzzer: as a number of its own it did not fit into bytes
     ],
 )
 def test_a_row_that_is_no_member_is_corrupt(data: bytes) -> None:

@@ -91,6 +91,8 @@ GOOD = (7, bytes(16), 1, 2, ALICE, 5, 3)
         pack(*GOOD, (b"text", {"nobody": b""})),
         pack(*GOOD, (b"text", {ALICE: 7})),
         pack(*GOOD, (b"text",)),
+        pack(*GOOD, (b"text", 0.5)),  # found by the fuzzer
+        pack(*GOOD, (b"text", [ALICE])),
         pack(7, bytes(16), 1, 9, ALICE, 5, 3, (None, None)),
         pack(7, bytes(15), 1, 2, ALICE, 5, 3, (None, None)),
         pack(7, bytes(16), 99, 2, ALICE, 5, 3, (None, None)),

@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 
 from whisperkit.errors import MalformedFrameError, UsageError
 from whisperkit.ids import ConversationId, ConversationSeq, DeviceId, GatewayId, MessageId, Owner, UserId
-from whisperkit.packing import pack, reading, unpack
+from whisperkit.packing import pack, reading, shaped, unpack
 from whisperkit.partitions import MAX_STATE_BYTES, Partition, Row, Span, Step
 from whisperkit.strategy import Strategy
 from whisperkit.sync.answers import (
@@ -512,7 +512,9 @@ def decode(data: bytes) -> Conversation:
             members,
             Strategy(strategy),
             pulled_seq,
-            tuple(Fence(GatewayId(gateway), int(incarnation)) for gateway, incarnation in fences),
+            tuple(
+                Fence(GatewayId(gateway), number) for gateway, number in (shaped(each, (str, int)) for each in fences)
+            ),
             below,
             tuple(_window(*entry) for entry in windows),
             evicted,

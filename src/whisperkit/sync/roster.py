@@ -11,7 +11,7 @@ from typing import Final, NamedTuple, TypeAlias
 
 from whisperkit.errors import MalformedFrameError
 from whisperkit.ids import ConversationSeq, UserId
-from whisperkit.packing import pack, reading, unpack
+from whisperkit.packing import pack, reading, shaped, unpack
 from whisperkit.partitions import Row
 from whisperkit.sync.frames import MAX_CHANGE_USERS, RosterChange
 
@@ -180,7 +180,8 @@ def decode_intervals(data: bytes) -> Intervals:
     """
     (stays,) = unpack(data, kind="member", shape=(tuple,))
     with reading("member"):
-        intervals = tuple(Interval(int(join), int(leave) or None) for join, leave in stays)
+        pairs = (shaped(stay, (int, int)) for stay in stays)
+        intervals = tuple(Interval(join, leave or None) for join, leave in pairs)
         ends = [end for join, leave in intervals for end in (join, leave or _OPEN)]
         if ends != sorted(set(ends)):
             raise ValueError("stays that overlap")

@@ -6,7 +6,7 @@ A row says by itself how it is finished: by the audience and the strategy that w
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, cast
 
 from whisperkit.errors import MalformedFrameError
 from whisperkit.ids import ConversationSeq, DeviceId, MessageId
@@ -113,8 +113,15 @@ def decode_row(data: bytes) -> PostRow:
             pull_upto,
             decode_change(body) if is_roster else None,
             None if is_roster or body is None else _bytes(body),
-            None if own is None else {DeviceId.parse(device): _bytes(copy) for device, copy in own.items()},
+            None if own is None else _copies(own),
         )
+
+
+def _copies(own: object) -> dict[DeviceId, bytes]:
+    if not isinstance(own, dict):
+        raise TypeError("copies that are no map")
+    copies = cast("dict[str, object]", own)  # of what, says the loop
+    return {DeviceId.parse(device): _bytes(copy) for device, copy in copies.items()}
 
 
 def _bytes(value: object) -> bytes:
