@@ -99,7 +99,11 @@ class SessionShelf:
         self._write(number, self.load(number), session)
 
     def replace_current(self, session: Session) -> None:
-        """Keep the current session as it is after a message was sent in it."""
+        """Keep the current session as it is after a message was sent in it.
+
+        Raises:
+            UsageError: There is no current session.
+        """
         number = self._shelf.current
         if number is None:
             raise UsageError("there is no current session to replace")
