@@ -157,7 +157,12 @@ class Received(NamedTuple):
 
 
 def send(state: RatchetState, *, random_bytes: RandomBytes) -> Sent:
-    """Derive the keys of the next message to send."""
+    """Derive the keys of the next message to send.
+
+    Spec:
+        Double Ratchet rev. 4, "Encrypting messages", ``RatchetEncrypt``, and "The Triple Ratchet: combining Secure
+        Messaging protocols for hybrid security".
+    """
     post_quantum = spqr.send(state.spqr, random_bytes=random_bytes)
     chain = state.sending
     header = Header(chain.ratchet.public, chain.next_counter, post_quantum.message)
@@ -182,6 +187,9 @@ def receive(
         SkippedTooFarError: It is too far ahead.
         InvalidKeyError: Its ratchet key is of low order.
         InvalidMessageError: The post-quantum ratchet refuses it.
+
+    Spec:
+        Double Ratchet rev. 4, "Decrypting messages", ``RatchetDecrypt``, as the theory of operation says it differs.
     """
     chain = _find(state.receiving, header.ratchet_key)
     if chain is None:
@@ -199,7 +207,11 @@ def _find(chains: tuple[ReceivingChain, ...], ratchet_key: PublicKey) -> Receivi
 
 
 def _turn(state: RatchetState, ratchet_key: PublicKey, *, random_bytes: RandomBytes) -> RatchetState:
-    """The Diffie-Hellman step: a receiving chain for the new key, and a sending chain of one's own to answer in."""
+    """The Diffie-Hellman step: a receiving chain for the new key, and a sending chain of one's own to answer in.
+
+    Spec:
+        Double Ratchet rev. 4, "Decrypting messages", ``DHRatchet``.
+    """
     root_key, receiving_key = next_root(state.root_key, agree(state.sending.ratchet.private, ratchet_key))
     ratchet = generate(random_bytes=random_bytes)
     root_key, sending_key = next_root(root_key, agree(ratchet.private, ratchet_key))
@@ -236,7 +248,12 @@ def _take_skipped(chain: ReceivingChain, counter: int) -> tuple[MessageSeed, Rec
 def skip(
     key: ChainKey, skipped: Mapping[int, MessageSeed], start: int, stop: int
 ) -> tuple[ChainKey, Mapping[int, MessageSeed]]:
-    """Walk a chain from `start` to `stop`, keeping the newest `MAX_SKIPPED_KEYS` seeds of old and new ones."""
+    """Walk a chain from `start` to `stop`, keeping the newest `MAX_SKIPPED_KEYS` seeds of old and new ones.
+
+    Spec:
+        Double Ratchet rev. 4, "Decrypting messages", ``SkipMessageKeys``; "Deletion of skipped message keys" for
+        the limit.
+    """
     added: dict[int, MessageSeed] = {}
     for counter in range(start, stop):
         if counter >= stop - MAX_SKIPPED_KEYS:

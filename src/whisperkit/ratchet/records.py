@@ -3,19 +3,19 @@
 Every record is a msgpack array that begins with the version of its layout. What is read comes from the
 device's own store, so a record that is not of its form is a `CorruptStateError`: not a peer's doing.
 
-Row keys, all beneath ``r/`` (numbers are four bytes, big-endian):
+Row keys, all beneath ``k/`` (numbers are four bytes, big-endian):
 
-    r/identity                          own identity keys, registration id, next prekey number
-    r/ec/<number>                       one-time Curve25519 prekey
-    r/signed/<number>                   signed prekey
-    r/kyber/<number>                    Kyber prekey
-    r/used/<kyber number><signed number>  base keys seen with a last resort
-    r/peer/<device>                     the identity key trusted for a device
-    r/session/<device>/                 which sessions there are with a device
-    r/session/<device>/<session>        one session
-    r/session/<device>/<session><chain>   skipped seeds of one of its receiving chains
-    r/own/<distribution>                own sender keys
-    r/key/<distribution><device>        a device's sender keys
+    k/identity                          own identity keys, registration id, next prekey number
+    k/ec/<number>                       one-time Curve25519 prekey
+    k/signed/<number>                   signed prekey
+    k/kyber/<number>                    Kyber prekey
+    k/used/<kyber number><signed number>  base keys seen with a last resort
+    k/peer/<device>                     the identity key trusted for a device
+    k/session/<device>/                 which sessions there are with a device
+    k/session/<device>/<session>        one session
+    k/session/<device>/<session><chain>   skipped seeds of one of its receiving chains
+    k/own/<distribution>                own sender keys
+    k/key/<distribution><device>        a device's sender keys
 
 Skipped seeds have rows of their own, so that a session stays a few KiB however much was skipped.
 """

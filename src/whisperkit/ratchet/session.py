@@ -148,6 +148,9 @@ def start_as_initiator(
         signed_prekey: The peer's signed prekey, which is its first ratchet key.
         pending: What the messages repeat until the peer answers.
         random_bytes: Asked for 32 bytes, for the first ratchet key.
+
+    Spec:
+        Double Ratchet rev. 4, "Initialization", ``RatchetInitAlice``; "Integration with PQXDH".
     """
     ratchet = generate(random_bytes=random_bytes)
     root_key, sending_key = next_root(keys.root_key, agree(ratchet.private, signed_prekey))
@@ -169,6 +172,9 @@ def start_as_responder(parties: Parties, keys: FirstKeys, *, base_key: PublicKey
         keys: From the handshake.
         base_key: From the message.
         signed_prekey: Own signed prekey, which serves as first ratchet key.
+
+    Spec:
+        Double Ratchet rev. 4, "Initialization", ``RatchetInitBob``; "Integration with PQXDH".
     """
     state = RatchetState(
         root_key=keys.root_key,
