@@ -35,18 +35,22 @@ EXIT_REFUSED: Final = 1
 EXIT_UNAVAILABLE: Final = 69
 EXIT_INTERRUPTED: Final = 130
 
-# How long the last lines of a script may be on their way, and those before /quit.
-_LAST_LINES_S: Final = 10.0
 _LOOK_S: Final = 0.05
 
 
-def chat(name: str, *, url: str, folder: Path, number: int, is_plain: bool) -> int:
-    """Chat; returns the exit code."""
-    if not is_plain:
-        print("the full-screen client is not in this version; going on plainly", file=sys.stderr)
+def chat(name: str, *, url: str, folder: Path, number: int, wait_s: float) -> int:
+    """Chat; returns the exit code.
+
+    Args:
+        name: Who.
+        url: Of the server.
+        folder: Where devices are kept.
+        number: Which of the user's devices this is.
+        wait_s: How long the end waits for what is on its way.
+    """
     set_up_logging("error")
     try:
-        return asyncio.run(_run(name, url, folder, number))
+        return asyncio.run(_run(name, url, folder, number, wait_s))
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     except BrokenPipeError:  # whoever read the lines has gone; nor must the flush at exit find nobody there
@@ -57,7 +61,7 @@ def chat(name: str, *, url: str, folder: Path, number: int, is_plain: bool) -> i
         return EXIT_UNAVAILABLE
 
 
-async def _run(name: str, url: str, folder: Path, number: int) -> int:
+async def _run(name: str, url: str, folder: Path, number: int, wait_s: float) -> int:
     async with open_phone(folder, name, url=url, number=number, is_linked=number > 1) as phone:
         names = Names(name, folder / f"{name}.{number}-names.txt")
         screen = Screen(phone.client, names, say=_say, wall_ms=_wall_ms)
@@ -72,7 +76,7 @@ async def _run(name: str, url: str, folder: Path, number: int) -> int:
                 print(f"{name} is another device's name: choose another, or come from its folder", file=sys.stderr)
                 return EXIT_REFUSED
             is_script = not reading.result()
-            return await _finish(phone, commands, is_script=is_script)
+            return await _finish(phone, commands, is_script=is_script, wait_s=wait_s)
         finally:
             listening.cancel()
             reading.cancel()
@@ -96,9 +100,9 @@ async def _read(commands: Commands) -> bool:
     return False
 
 
-async def _finish(phone: Phone, commands: Commands, *, is_script: bool) -> int:
+async def _finish(phone: Phone, commands: Commands, *, is_script: bool, wait_s: float) -> int:
     """Let the last lines go out, and say what has not."""
-    deadline = time.monotonic() + _LAST_LINES_S
+    deadline = time.monotonic() + wait_s
     while (unsent := await commands.unsent()) and time.monotonic() < deadline:
         if not is_script and phone.client.state is not ConnectionState.LIVE:
             break
