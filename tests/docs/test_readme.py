@@ -34,7 +34,7 @@ def test_it_fits_two_screens() -> None:
 def test_it_says_whether_sessions_use_the_post_quantum_ratchet() -> None:
     runs = vars(double_ratchet)["spqr"].__name__
 
-    assert ("sessions do not use it yet" in TEXT) == (runs == "whisperkit.ratchet.spqr_interim")
+    assert ("Sessions run the post-quantum ratchet (SPQR)" in TEXT) == (runs == "whisperkit.ratchet.spqr")
 
 
 @pytest.mark.parametrize("target", [line.split(maxsplit=1)[1] for line in blocks(TEXT)[-1].text.splitlines()])

@@ -8,7 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from whisperkit.ratchet import MAX_FORWARD_JUMP, MAX_RECEIVING_CHAINS, MAX_SKIPPED_KEYS, double_ratchet
+from whisperkit.ratchet import (
+    MAX_FORWARD_JUMP,
+    MAX_RECEIVING_CHAINS,
+    MAX_SELF_FORWARD_JUMP,
+    MAX_SKIPPED_KEYS,
+    double_ratchet,
+)
 from whisperkit.ratchet.first_contact import MAX_BASE_KEYS_SEEN
 from whisperkit.ratchet.replenish import PREKEY_KEEP_MS, PREKEY_RENEW_MS
 from whisperkit.ratchet.safety_number import FINGERPRINT_ITERATIONS, FINGERPRINT_VERSION
@@ -32,6 +38,7 @@ def test_the_tests_it_names_are_there(test: str) -> None:
     "number",
     [
         f"{MAX_FORWARD_JUMP:,} ahead",
+        f"{MAX_SELF_FORWARD_JUMP:,} ahead",
         f"{MAX_SKIPPED_KEYS:,} for each chain",
         f"{MAX_BASE_KEYS_SEEN:,} base keys",
         f"after {PREKEY_RENEW_MS // DAY_MS} days, and replaced ones are kept for {PREKEY_KEEP_MS // DAY_MS}",
@@ -51,4 +58,4 @@ def test_it_says_how_many_chains_stay_usable() -> None:
 def test_it_says_whether_sessions_use_the_post_quantum_ratchet() -> None:
     runs = vars(double_ratchet)["spqr"].__name__
 
-    assert ("Sessions do not use SPQR yet" in TEXT) == (runs == "whisperkit.ratchet.spqr_interim")
+    assert ("Sessions run SPQR" in TEXT) == (runs == "whisperkit.ratchet.spqr")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from whisperkit.errors import DuplicateMessageError, InvalidKeyError, SkippedTooFarError
-from whisperkit.ratchet import spqr_interim as spqr
+from whisperkit.ratchet import spqr
 from whisperkit.ratchet.chains import ChainKey, RootKey, message_seed, next_chain_key
 from whisperkit.ratchet.curve import PublicKey, generate
 from whisperkit.ratchet.double_ratchet import (

@@ -453,7 +453,7 @@ BROKEN = [
         a_stolen_key_is_healed_by_an_answer,
     ),
     Broken("skipped keys are kept without a limit", "double_ratchet.MAX_SKIPPED_KEYS", 10**9, skipped_keys_are_bounded),
-    Broken("a jump has no limit", "session.MAX_FORWARD_JUMP", None, a_jump_is_bounded),
+    Broken("a jump has no limit", "session.MAX_FORWARD_JUMP", 10**9, a_jump_is_bounded),
     Broken("prekeys are not used up", "first_contact.spend", spends_nothing, a_one_time_prekey_is_used_once),
     Broken("base keys are not remembered", "first_contact.spend", spends_nothing, a_first_message_cannot_be_replayed),
     Broken("the base key is not tested", "pqxdh.is_canonical", always, a_base_key_is_written_in_one_way),

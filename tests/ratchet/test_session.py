@@ -23,7 +23,7 @@ from whisperkit.ratchet import session
 from whisperkit.ratchet.addresses import encode_address
 from whisperkit.ratchet.chains import MessageKeys
 from whisperkit.ratchet.curve import decode_public, generate, key_pair
-from whisperkit.ratchet.double_ratchet import MAX_FORWARD_JUMP, Header, send
+from whisperkit.ratchet.double_ratchet import MAX_FORWARD_JUMP, MAX_SELF_FORWARD_JUMP, send
 from whisperkit.ratchet.kem import encapsulate
 from whisperkit.ratchet.kem import generate as generate_kem
 from whisperkit.ratchet.kem import key_pair as kem_key_pair
@@ -240,12 +240,18 @@ def test_every_flipped_bit_is_noticed_and_the_message_still_opens_afterwards() -
     alice, bob = step(*pair(), b"x")
     bob, alice = step(bob, alice, b"y")
     body = session.encrypt(alice, b"secret", random_bytes=RANDOM).message.body
+    refusals = (
+        AuthenticationError,
+        DuplicateMessageError,
+        InvalidKeyError,
+        InvalidMessageError,
+        SkippedTooFarError,
+        UnsupportedVersionError,  # of the session, or of the post-quantum ratchet
+    )
 
     for position in range(len(body)):
         damaged = body[:position] + bytes([body[position] ^ 1]) + body[position + 1 :]
-        with pytest.raises(
-            (AuthenticationError, InvalidMessageError, InvalidKeyError, DuplicateMessageError, SkippedTooFarError)
-        ):
+        with pytest.raises(refusals):
             session.decrypt(bob, SignalMessage.decode(damaged), random_bytes=RANDOM)
 
     assert session.decrypt(bob, SignalMessage.decode(body), random_bytes=RANDOM).plaintext == b"secret"
@@ -327,13 +333,25 @@ def test_a_session_with_oneself_is_told_by_identity_and_service_id(
     assert bob.parties.is_self is expected
 
 
-def test_jumps_are_limited_except_in_a_session_with_oneself() -> None:
-    _, bob = step(*pair(), b"x")
-    chain = bob.ratchet.receiving[-1]
-    too_far = Header(chain.ratchet_key, chain.next_counter + MAX_FORWARD_JUMP + 1, b"\x01")
-    message = SignalMessage(*too_far[:2], 0, b"", too_far.pq_ratchet, None, b"", b"")
+@pytest.mark.parametrize(
+    ("remote", "same_identity", "limit"), [(BOB, False, MAX_FORWARD_JUMP), (ALICE, True, MAX_SELF_FORWARD_JUMP)]
+)
+def test_jumps_are_limited_and_less_so_in_a_session_with_oneself(remote: str, same_identity: bool, limit: int) -> None:
+    alice, bob = step(*pair(ALICE, remote, same_identity=same_identity), b"x")
+    message = inner(session.encrypt(alice, b"x", random_bytes=RANDOM).message)
 
     with pytest.raises(SkippedTooFarError) as caught:
-        session.decrypt(bob, message, random_bytes=RANDOM)
+        session.decrypt(bob, message._replace(counter=message.counter + limit + 1), random_bytes=RANDOM)
 
-    assert (caught.value.gap, caught.value.limit) == (25_001, 25_000)
+    assert (caught.value.gap, caught.value.limit) == (limit + 1, limit)
+
+
+def test_a_jump_beyond_the_usual_limit_opens_in_a_session_with_oneself() -> None:
+    alice, bob = step(*pair(ALICE, ALICE, same_identity=True), b"x")
+    lost = MAX_FORWARD_JUMP + 10
+    for _ in range(lost):
+        alice = alice._replace(ratchet=send(alice.ratchet, random_bytes=RANDOM).state)
+
+    alice, bob = step(alice, bob, b"after a long time in the drawer")
+
+    assert bob.ratchet.receiving[-1].next_counter == lost + 2

@@ -13,11 +13,13 @@ Row keys, all beneath ``k/`` (numbers are four bytes, big-endian):
     k/peer/<device>                     the identity key trusted for a device
     k/session/<device>/                 which sessions there are with a device
     k/session/<device>/<session>        one session
-    k/session/<device>/<session><chain>   skipped seeds of one of its receiving chains
+    k/session/<device>/<session>s<chain>  skipped seeds of one of its receiving chains
+    k/session/<device>/<session>q<epoch>  skipped keys of one epoch of its post-quantum ratchet (eight bytes)
     k/own/<distribution>                own sender keys
     k/key/<distribution><device>        a device's sender keys
 
-Skipped seeds have rows of their own, so that a session stays a few KiB however much was skipped.
+Skipped seeds and keys have rows of their own, so that the row of a session stays below `MAX_SESSION_BYTES`
+however much was skipped.
 """
 
 from __future__ import annotations
@@ -31,7 +33,7 @@ import msgpack
 
 from whisperkit.errors import CorruptStateError
 from whisperkit.ids import DeviceId
-from whisperkit.ratchet import spqr_interim as spqr
+from whisperkit.ratchet import spqr
 from whisperkit.ratchet.chains import ChainKey, MessageSeed, RootKey
 from whisperkit.ratchet.curve import KeyPair, PrivateKey, PublicKey
 from whisperkit.ratchet.double_ratchet import NO_SEEDS, RatchetState, ReceivingChain, SendingChain
@@ -43,6 +45,7 @@ from whisperkit.ratchet.session import Parties, Pending, Session
 __all__ = [
     "IDENTITY_KEY",
     "KYBER_PREFIX",
+    "MAX_SESSION_BYTES",
     "SIGNED_PREFIX",
     "USED_PREFIX",
     "LocalIdentity",
@@ -74,7 +77,7 @@ __all__ = [
     "session_key",
     "session_prefix",
     "signed_prekey_key",
-    "skipped_key",
+    "skipped_rows",
     "used_key",
 ]
 
@@ -84,6 +87,10 @@ KYBER_PREFIX: Final = b"k/kyber/"
 USED_PREFIX: Final = b"k/used/"
 
 _LAYOUT: Final = 1
+
+# What the row of a session can come to, with all five receiving chains and the post-quantum ratchet at its fullest.
+MAX_SESSION_BYTES: Final = 4_096
+
 _SEED: Final = Struct(">I32s")
 
 
@@ -167,11 +174,6 @@ def session_key(remote: DeviceId, session: int) -> bytes:
     return session_prefix(remote) + _number(session)
 
 
-def skipped_key(remote: DeviceId, session: int, number: int) -> bytes:
-    """The record of the skipped seeds of one receiving chain."""
-    return session_key(remote, session) + _number(number)
-
-
 def own_sender_key_key(distribution: uuid.UUID) -> bytes:
     """The record of the device's own sender keys."""
     return b"k/own/" + distribution.bytes
@@ -180,6 +182,16 @@ def own_sender_key_key(distribution: uuid.UUID) -> bytes:
 def sender_key_key(distribution: uuid.UUID, sender: DeviceId) -> bytes:
     """The record of another device's sender keys: 62 bytes at most."""
     return b"k/key/" + distribution.bytes + sender.encode()
+
+
+def _seeds_suffix(chain: int) -> bytes:
+    """What follows the name of a session in that of a receiving chain's skipped seeds."""
+    return b"s" + _number(chain)
+
+
+def _keys_suffix(epoch: int) -> bytes:
+    """The same for the skipped keys of an epoch of the post-quantum ratchet."""
+    return b"q" + epoch.to_bytes(8, "big")
 
 
 def _number(number: int) -> bytes:
@@ -294,7 +306,7 @@ def decode_shelf(data: bytes) -> Shelf:
 
 
 def encode_session(session: Session) -> bytes:
-    """Write a session, all but its skipped seeds."""
+    """Write a session, all but its skipped seeds and keys: at most `MAX_SESSION_BYTES`."""
     state = session.ratchet
     return _pack(
         session.parties,
@@ -303,17 +315,33 @@ def encode_session(session: Session) -> bytes:
         (*state.sending.ratchet, state.sending.key, state.sending.next_counter),
         [(each.number, each.ratchet_key, each.key, each.next_counter, len(each.skipped)) for each in state.receiving],
         state.previous_counter,
-        spqr.encode(state.spqr),
+        spqr.encode_head(state.spqr),
         session.pending,
     )
 
 
-def decode_session(data: bytes, skipped: Callable[[int], bytes | None]) -> Session:
+def skipped_rows(session: Session) -> dict[bytes, Mapping[int, bytes]]:
+    """The skipped seeds and keys of a session, for `encode_skipped`, by what follows its name in those of their rows.
+
+    A mapping stays the same object until something is added or taken.
+    """
+    rows: dict[bytes, Mapping[int, bytes]] = {
+        _seeds_suffix(chain.number): chain.skipped for chain in session.ratchet.receiving if chain.skipped
+    }
+    for epoch, keys in spqr.skipped_keys(session.ratchet.spqr).items():
+        rows[_keys_suffix(epoch)] = keys
+    return rows
+
+
+def decode_session(data: bytes, skipped: Callable[[bytes], bytes | None]) -> Session:
     """Read a session.
 
     Args:
         data: What `encode_session` wrote.
-        skipped: Finds the skipped seeds of a chain, by its number, as `encode_skipped` wrote them.
+        skipped: Finds what `encode_skipped` wrote of `skipped_rows`, by what follows the name of the session.
+
+    Raises:
+        CorruptStateError: They did not write that.
     """
     match _unpack("session", data):
         case [
@@ -331,15 +359,15 @@ def decode_session(data: bytes, skipped: Callable[[int], bytes | None]) -> Sessi
                 sending=SendingChain(_pair(public, private), ChainKey(key), index),
                 receiving=tuple(_decode_chain(each, skipped) for each in _items("session", receiving)),
                 previous_counter=previous_counter,
-                spqr=spqr.decode(post_quantum),
+                spqr=spqr.decode_head(post_quantum, lambda epoch: skipped(_keys_suffix(epoch))),
             )
             return Session(_decode_parties(parties), PublicKey(base_key), state, _decode_pending(pending))
         case _:
             raise _malformed("session")
 
 
-def encode_skipped(skipped: Mapping[int, MessageSeed]) -> bytes:
-    """Write skipped seeds, 36 bytes each."""
+def encode_skipped(skipped: Mapping[int, bytes]) -> bytes:
+    """Write skipped seeds or keys, 36 bytes each."""
     return b"".join(_SEED.pack(counter, seed) for counter, seed in skipped.items())
 
 
@@ -386,10 +414,10 @@ def _decode_sender_key(value: object) -> SenderKeyState:
             raise _malformed("sender keys")
 
 
-def _decode_chain(value: object, skipped: Callable[[int], bytes | None]) -> ReceivingChain:
+def _decode_chain(value: object, skipped: Callable[[bytes], bytes | None]) -> ReceivingChain:
     match value:
         case [int(number), bytes(ratchet_key), bytes(key), int(index), int(count)]:
-            seeds = decode_skipped(skipped(number) or b"") if count else NO_SEEDS
+            seeds = decode_skipped(skipped(_seeds_suffix(number)) or b"") if count else NO_SEEDS
             if len(seeds) != count:
                 raise CorruptStateError(kind="session", reason=f"{count} skipped seeds expected, {len(seeds)} found")
             return ReceivingChain(number, PublicKey(ratchet_key), ChainKey(key), index, seeds)
@@ -435,7 +463,8 @@ def _unpack(kind: str, data: bytes) -> list[object]:
         raise CorruptStateError(kind=kind, reason=type(error).__name__) from None
     layout, *fields = _items(kind, value) or [None]
     if layout != _LAYOUT:
-        raise _malformed(kind)
+        found = layout if isinstance(layout, int) else type(layout).__name__
+        raise CorruptStateError(kind=kind, reason=f"its layout is {found}, known is {_LAYOUT}")
     return fields
 
 

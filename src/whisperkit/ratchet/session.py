@@ -13,11 +13,17 @@ import hmac
 from typing import Final, NamedTuple
 
 from whisperkit.errors import AuthenticationError
-from whisperkit.ratchet import double_ratchet
-from whisperkit.ratchet import spqr_interim as spqr
+from whisperkit.ratchet import double_ratchet, spqr
 from whisperkit.ratchet.chains import decrypt_body, encrypt_body, next_root
 from whisperkit.ratchet.curve import KeyPair, PublicKey, RandomBytes, agree, generate
-from whisperkit.ratchet.double_ratchet import MAX_FORWARD_JUMP, Header, RatchetState, ReceivingChain, SendingChain
+from whisperkit.ratchet.double_ratchet import (
+    MAX_FORWARD_JUMP,
+    MAX_SELF_FORWARD_JUMP,
+    Header,
+    RatchetState,
+    ReceivingChain,
+    SendingChain,
+)
 from whisperkit.ratchet.messages import (
     CiphertextMessage,
     MessageType,
@@ -27,6 +33,7 @@ from whisperkit.ratchet.messages import (
 )
 from whisperkit.ratchet.pqxdh import FirstKeys
 from whisperkit.ratchet.redaction import redacted
+from whisperkit.ratchet.spqr import ML_KEM_768, Kem
 
 __all__ = [
     "UNACKNOWLEDGED_LIFE_MS",
@@ -67,7 +74,7 @@ class Parties(NamedTuple):
 
     @property
     def is_self(self) -> bool:
-        """Whether both sides are devices of one user with one identity key: there, jumps have no limit."""
+        """Whether both sides are devices of one user with one identity key: there, jumps may be longer."""
         return (
             self.local_identity == self.remote_identity
             and self.local_address is not None
@@ -159,7 +166,7 @@ def start_as_initiator(
         sending=SendingChain(ratchet, sending_key, 0),
         receiving=(ReceivingChain(0, signed_prekey, keys.chain_key, 0),),
         previous_counter=0,
-        spqr=_spqr(parties, keys, is_initiator=True),
+        spqr=spqr.initial_state(keys.spqr_auth_key, is_initiator=True),
     )
     return Session(parties, base_key, state, pending)
 
@@ -181,7 +188,7 @@ def start_as_responder(parties: Parties, keys: FirstKeys, *, base_key: PublicKey
         sending=SendingChain(signed_prekey, keys.chain_key, 0),
         receiving=(),
         previous_counter=0,
-        spqr=_spqr(parties, keys, is_initiator=False),
+        spqr=spqr.initial_state(keys.spqr_auth_key, is_initiator=False),
     )
     return Session(parties, base_key, state)
 
@@ -191,10 +198,17 @@ def is_stale(session: Session, *, wall_ms: int) -> bool:
     return session.pending is not None and wall_ms - session.pending.made_at_ms > UNACKNOWLEDGED_LIFE_MS
 
 
-def encrypt(session: Session, plaintext: bytes, *, random_bytes: RandomBytes) -> Encrypted:
-    """Encrypt a message."""
+def encrypt(session: Session, plaintext: bytes, *, random_bytes: RandomBytes, kem: Kem = ML_KEM_768) -> Encrypted:
+    """Encrypt a message.
+
+    Args:
+        session: The session before it.
+        plaintext: Of any length.
+        random_bytes: Asked for what the post-quantum ratchet needs, two times in an epoch.
+        kem: The KEM of that ratchet.
+    """
     parties, pending = session.parties, session.pending
-    sent = double_ratchet.send(session.ratchet, random_bytes=random_bytes)
+    sent = double_ratchet.send(session.ratchet, random_bytes=random_bytes, kem=kem)
     body = encode_signal_message(
         ratchet_key=sent.header.ratchet_key,
         counter=sent.header.counter,
@@ -222,14 +236,21 @@ def encrypt(session: Session, plaintext: bytes, *, random_bytes: RandomBytes) ->
     return Encrypted(after, CiphertextMessage(MessageType.PREKEY, first.encode()))
 
 
-def decrypt(session: Session, message: SignalMessage, *, random_bytes: RandomBytes) -> Decrypted:
+def decrypt(session: Session, message: SignalMessage, *, random_bytes: RandomBytes, kem: Kem = ML_KEM_768) -> Decrypted:
     """Decrypt a message.
+
+    Args:
+        session: The session before it.
+        message: As it came.
+        random_bytes: Asked for 32 bytes if the message brings a new ratchet key.
+        kem: The KEM of the post-quantum ratchet.
 
     Raises:
         DuplicateMessageError: It was decrypted before, or its key was given up.
         SkippedTooFarError: It is too far ahead.
         AuthenticationError: It was altered, is of another session, or is addressed to another device.
         InvalidMessageError: It is none that an honest peer sends.
+        UnsupportedVersionError: It is of another version of the post-quantum ratchet, or has none.
         InvalidKeyError: Its ratchet key is of low order.
     """
     parties = session.parties
@@ -237,16 +258,13 @@ def decrypt(session: Session, message: SignalMessage, *, random_bytes: RandomByt
         session.ratchet,
         Header(message.ratchet_key, message.counter, message.pq_ratchet),
         random_bytes=random_bytes,
-        max_jump=None if parties.is_self else MAX_FORWARD_JUMP,
+        max_jump=MAX_SELF_FORWARD_JUMP if parties.is_self else MAX_FORWARD_JUMP,
+        kem=kem,
     )
     message.verify_mac(received.keys.mac_key, sender=parties.remote_identity, receiver=parties.local_identity)
     _check_addresses(parties, message.addresses)
     plaintext = decrypt_body(received.keys, message.ciphertext)
     return Decrypted(session._replace(ratchet=received.state, pending=None), plaintext)
-
-
-def _spqr(parties: Parties, keys: FirstKeys, *, is_initiator: bool) -> spqr.SpqrState:
-    return spqr.initial_state(keys.spqr_auth_key, is_initiator=is_initiator)
 
 
 def _addresses(sender: bytes | None, recipient: bytes | None) -> bytes | None:

@@ -25,7 +25,7 @@ from whisperkit.ratchet.records import (
     encode_skipped,
     session_key,
     session_prefix,
-    skipped_key,
+    skipped_rows,
 )
 from whisperkit.ratchet.session import Session
 
@@ -131,27 +131,24 @@ class SessionShelf:
         key = session_key(self._remote, number)
         if key not in self._records:
             raise CorruptStateError(kind="session", reason=f"session {number} is listed but not there")
-        return decode_session(
-            self._records[key], lambda chain: self._records.get(skipped_key(self._remote, number, chain))
-        )
+        return decode_session(self._records[key], lambda suffix: self._records.get(key + suffix))
 
     def _write(self, number: int, before: Session | None, after: Session) -> None:
-        self.save[session_key(self._remote, number)] = encode_session(after)
+        key = session_key(self._remote, number)
+        self.save[key] = encode_session(after)
         self._loaded[number] = after
-        old = {chain.number: chain.skipped for chain in before.ratchet.receiving} if before else {}
-        new = {chain.number: chain.skipped for chain in after.ratchet.receiving}
-        for chain in old.keys() - new.keys():
-            if old[chain]:
-                self.save[skipped_key(self._remote, number, chain)] = None
-        for chain, skipped in new.items():
-            if skipped is not old.get(chain) and (skipped or old.get(chain)):
-                self.save[skipped_key(self._remote, number, chain)] = encode_skipped(skipped) if skipped else None
+        old, new = skipped_rows(before) if before else {}, skipped_rows(after)
+        for suffix in old.keys() - new.keys():
+            self.save[key + suffix] = None
+        for suffix, skipped in new.items():
+            if skipped is not old.get(suffix):
+                self.save[key + suffix] = encode_skipped(skipped)
 
     def _delete(self, number: int) -> None:
-        self.save[session_key(self._remote, number)] = None
-        for chain in self.load(number).ratchet.receiving:
-            if chain.skipped:
-                self.save[skipped_key(self._remote, number, chain.number)] = None
+        key = session_key(self._remote, number)
+        self.save[key] = None
+        for suffix in skipped_rows(self.load(number)):
+            self.save[key + suffix] = None
 
     def _write_shelf(self) -> None:
         self.save[session_prefix(self._remote)] = encode_shelf(self._shelf)

@@ -18,6 +18,7 @@ from whisperkit.ratchet.spqr.storage import (
     encode,
     encode_head,
     encode_skipped,
+    skipped_keys,
 )
 
 __all__ = [
@@ -46,4 +47,5 @@ __all__ = [
     "initial_state",
     "receive",
     "send",
+    "skipped_keys",
 ]

@@ -38,6 +38,7 @@ __all__ = [
     "encode",
     "encode_head",
     "encode_skipped",
+    "skipped_keys",
 ]
 
 _LAYOUT: Final = 1
@@ -80,7 +81,7 @@ MAX_ENCODED_BYTES: Final = MAX_HEAD_BYTES + _MAX_RECEIVING * MAX_SKIPPED_BYTES
 
 def encode(state: SpqrState) -> bytes:
     """Write a state in one piece: at most `MAX_ENCODED_BYTES`."""
-    return encode_head(state) + b"".join(encode_skipped(state).values())
+    return encode_head(state) + b"".join(map(encode_skipped, skipped_keys(state).values()))
 
 
 def encode_head(state: SpqrState) -> bytes:
@@ -104,15 +105,19 @@ def encode_head(state: SpqrState) -> bytes:
     )
 
 
-def encode_skipped(state: SpqrState) -> dict[int, bytes]:
-    """Write the skipped keys of each epoch that has some, the oldest first: at most `MAX_SKIPPED_BYTES` each."""
+def skipped_keys(state: SpqrState) -> dict[int, Mapping[int, MessageKey]]:
+    """The skipped keys of each epoch that has some, the oldest first.
+
+    A mapping stays the same object until one of its keys is added or taken, so that a store need not write it again.
+    """
     chain = state.chain
     first = chain.epoch + 1 - len(chain.receiving)
-    return {
-        first + place: b"".join(_SKIPPED.pack(index, key) for index, key in each.skipped.items())
-        for place, each in enumerate(chain.receiving)
-        if each.skipped
-    }
+    return {first + place: each.skipped for place, each in enumerate(chain.receiving) if each.skipped}
+
+
+def encode_skipped(skipped: Mapping[int, MessageKey]) -> bytes:
+    """Write the skipped keys of one epoch: at most `MAX_SKIPPED_BYTES`."""
+    return b"".join(_SKIPPED.pack(index, key) for index, key in skipped.items())
 
 
 def decode(data: bytes) -> SpqrState:
@@ -133,7 +138,7 @@ def decode_head(data: bytes, skipped: Callable[[int], bytes | None]) -> SpqrStat
 
     Args:
         data: The head.
-        skipped: Finds what `encode_skipped` wrote for an epoch; asked only for those that have skipped keys.
+        skipped: Finds what `encode_skipped` wrote for an epoch; asked only for those that have `skipped_keys`.
 
     Raises:
         CorruptStateError: They did not write that.
