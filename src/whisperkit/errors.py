@@ -28,6 +28,7 @@ __all__ = [
     "ConflictError",
     "CorruptStateError",
     "DuplicateMessageError",
+    "InvalidCertificateError",
     "InvalidKeyError",
     "InvalidMessageError",
     "InvalidSignatureError",
@@ -42,9 +43,12 @@ __all__ = [
     "OutcomeUnknownError",
     "OversizedFrameError",
     "PeerError",
+    "RegistrationIdError",
     "RosterMovedError",
+    "SelfSendError",
     "SendFirstError",
     "SkippedTooFarError",
+    "StaleCertificateError",
     "StaleDevicesError",
     "StaleOutboxError",
     "StoreError",
@@ -146,6 +150,21 @@ class UntrustedIdentityError(ActionRequiredError):
         self.remote = remote
         self.found = found
         self.trusted = trusted
+
+
+class StaleCertificateError(ActionRequiredError):
+    """The device's own sender certificate has expired: nobody would open what is sealed with it.
+
+    Attributes:
+        expired_at_ms: The last millisecond at which it was good, milliseconds since 1970.
+    """
+
+    code = "ratchet.stale-certificate"
+    advice = "fetch a new sender certificate from the server, then seal again"
+
+    def __init__(self, *, expired_at_ms: int, wall_ms: int) -> None:
+        super().__init__(f"the sender certificate was good until {expired_at_ms}; now is {wall_ms}")
+        self.expired_at_ms = expired_at_ms
 
 
 class StaleDevicesError(ActionRequiredError):
@@ -366,6 +385,41 @@ class InvalidSignatureError(PeerError):
     """A signature does not fit its key and message."""
 
     code = "ratchet.invalid-signature"
+
+
+class InvalidCertificateError(PeerError):
+    """A sealed message names its sender in a certificate that is not good: forged, revoked or expired."""
+
+    code = "ratchet.invalid-certificate"
+
+
+class SelfSendError(PeerError):
+    """A sealed message was sealed by the device that is opening it."""
+
+    code = "ratchet.self-send"
+    advice = "harmless; acknowledge it"
+
+    def __init__(self) -> None:
+        super().__init__("a sealed message came back to the device that sealed it")
+
+
+class RegistrationIdError(PeerError):
+    """A device gave itself a registration id that a message sealed for many cannot name.
+
+    Attributes:
+        remote: The device.
+        found: Its registration id.
+        limit: The largest that fits.
+    """
+
+    code = "ratchet.registration-id"
+    advice = "leave the device out, and seal for it alone"
+
+    def __init__(self, *, remote: DeviceId, found: int, limit: int) -> None:
+        super().__init__(f"{remote} has registration id {found}; the limit is {limit}")
+        self.remote = remote
+        self.found = found
+        self.limit = limit
 
 
 class UnknownPreKeyError(PeerError):
