@@ -1,7 +1,8 @@
 """End-to-end encryption on the Signal wire: PQXDH, the triple ratchet, sender keys, safety numbers, attachments.
 
 `Device` is the door: pure functions on the records of one device. `whisperkit.client.SessionManager` puts a
-store around it. Doors that skip a safety check are in `whisperkit.ratchet.hazmat`.
+store around it. Doors that skip a safety check are in `whisperkit.ratchet.hazmat`. What hides from a server who writes
+is in `whisperkit.ratchet.sealed_sender`.
 """
 
 from whisperkit.ratchet.attachments import (
@@ -14,6 +15,7 @@ from whisperkit.ratchet.attachments import (
     sealed_size,
 )
 from whisperkit.ratchet.curve import KeyPair, PrivateKey, PublicKey, RandomBytes
+from whisperkit.ratchet.decryption_errors import DecryptionErrorMessage, PlaintextContent, is_of_current_session
 from whisperkit.ratchet.device import Device, distribution_id
 from whisperkit.ratchet.double_ratchet import (
     MAX_FORWARD_JUMP,
@@ -45,6 +47,7 @@ __all__ = [
     "AttachmentPointer",
     "CiphertextMessage",
     "Created",
+    "DecryptionErrorMessage",
     "Device",
     "Distributed",
     "GeneratedPreKeys",
@@ -52,6 +55,7 @@ __all__ = [
     "MessageType",
     "Opened",
     "Peer",
+    "PlaintextContent",
     "PreKeyBundle",
     "PreKeyUpload",
     "PrivateKey",
@@ -65,6 +69,7 @@ __all__ = [
     "Sealed",
     "SenderKeyDistributionMessage",
     "distribution_id",
+    "is_of_current_session",
     "sealed_size",
     "sign",
     "verify",
