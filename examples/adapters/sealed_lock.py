@@ -17,7 +17,7 @@ import unicodedata
 from collections.abc import Callable
 from enum import Enum
 from functools import partial
-from typing import Final, NamedTuple, NewType, TypeAlias, cast
+from typing import Any, Final, NamedTuple, NewType, TypeAlias, cast
 
 import anyio.to_thread
 import attrs
@@ -29,7 +29,8 @@ from nacl.bindings import (
 from nacl.exceptions import CryptoError
 from nacl.pwhash import argon2id
 
-from whisperkit.errors import ActionRequiredError, CorruptStateError, StoreVersionError, UsageError
+from whisperkit.errors import ActionRequiredError, StoreVersionError, UsageError
+from whisperkit.packing import reading, shaped
 
 __all__ = [
     "KEY_BYTES",
@@ -55,8 +56,9 @@ RandomBytes: TypeAlias = Callable[[int], bytes]
 _MAGIC: Final = b"whisperkit sealed"
 _KIND_KEY: Final = 0
 _KIND_ARGON2ID: Final = 1
+_SHAPE: Final = (int, int, int, bytes, bytes)
 # Somebody else's header must not make this process fill its memory: no more than the dearest cost there is.
-_MAX_PASSES: Final = 16
+_MAX_PASSES: Final = argon2id.OPSLIMIT_SENSITIVE
 _MAX_MEMORY_BYTES: Final = argon2id.MEMLIMIT_SENSITIVE
 
 
@@ -92,8 +94,12 @@ class Passphrase:
         cost: Of a lock that is made with it; a lock that is there has its own.
     """
 
-    text: str = attrs.field(repr=False, validator=attrs.validators.min_len(1))
+    text: str = attrs.field(repr=False)
     cost: Cost = Cost.MODERATE
+
+    def __attrs_post_init__(self) -> None:
+        if not self.text:
+            raise UsageError("a passphrase has at least one character, got none")
 
 
 @attrs.frozen
@@ -153,7 +159,7 @@ async def unlock(header: bytes, lock: Lock) -> DataKey:
     try:
         return DataKey(crypto_aead_xchacha20poly1305_ietf_decrypt(sealed, way.bound(), nonce, wrapping_key))
     except CryptoError as error:
-        # A header that was damaged looks the same: who could tell them apart could test guesses for free.
+        # Nothing in a header tells a wrong passphrase from a bit that was flipped.
         what = "passphrase" if way.kind == _KIND_ARGON2ID else "key"
         raise WrongPassphraseError(f"it is another {what}, or its header is damaged") from error
 
@@ -173,19 +179,18 @@ async def _wrapping_key(way: _Way, lock: Lock) -> bytes:
 
 
 def _read(header: bytes) -> tuple[_Way, bytes]:
-    try:
-        fields: object = msgpack.unpackb(header)
-    except ValueError as error:
-        raise _no_header("it is no msgpack") from error
-    match fields:
-        case [bytes(magic), int(version), *_] if magic == _MAGIC and version > VERSION:
+    with reading("header of a sealed store"):
+        # Any: msgpack has no types of its own.
+        fields = cast("tuple[Any, ...]", msgpack.unpackb(header, use_list=False))
+        magic, version = fields[:2]
+        if magic != _MAGIC:
+            raise ValueError("it does not begin like one")
+        if version > VERSION:
             raise StoreVersionError(found=version, supported=VERSION)
-        case [bytes(magic), int(version), int(kind), int(passes), int(memory), bytes(salt), bytes(wrapped)] if (
-            (magic, version) == (_MAGIC, VERSION) and _is_sane(kind, passes, memory, salt)
-        ):
-            return _Way(kind, passes, memory, salt), wrapped
-        case _:
-            raise _no_header("its fields are not those of a header")
+        *way, wrapped = shaped(fields[2:], _SHAPE)
+        if version != VERSION or not _is_sane(*way):
+            raise ValueError("its fields are out of range")
+        return _Way(*way), wrapped
 
 
 def _is_sane(kind: int, passes: int, memory_bytes: int, salt: bytes) -> bool:
@@ -199,9 +204,5 @@ def _is_sane(kind: int, passes: int, memory_bytes: int, salt: bytes) -> bool:
     )
 
 
-def _no_header(reason: str) -> CorruptStateError:
-    return CorruptStateError(kind="header of a sealed store", reason=reason)
-
-
 def _packed(*fields: object) -> bytes:
-    return cast("bytes", msgpack.packb(fields))  # msgpack types it as optional, and it never is
+    return msgpack.packb(fields)
