@@ -42,6 +42,7 @@ from whisperkit.ratchet import (
 from whisperkit.ratchet.curve import key_pair
 from whisperkit.ratchet.first_contact import MAX_BASE_KEYS_SEEN
 from whisperkit.ratchet.kem import key_pair as kem_key_pair
+from whisperkit.ratchet.messages import PreKeySignalMessage
 from whisperkit.ratchet.prekeys import KyberPreKey, OneTimePreKey, SignedPreKey
 from whisperkit.ratchet.records import LocalIdentity
 from whisperkit.ratchet.sessions import SessionShelf
@@ -517,6 +518,23 @@ def test_an_accepted_identity_is_trusted_and_the_former_one_no_longer(
         alice.decrypt(old, sender=bob)
     alice.meet(impostor)
     assert impostor.decrypt(alice.encrypt(b"x", to=impostor), sender=alice) == b"x"
+
+
+def test_a_repeated_first_message_cannot_borrow_the_identity_that_is_trusted_now(
+    alice: Party, bob: Party, impostor: Party
+) -> None:
+    # The identity key in a first message is not authenticated where the message finds its session.
+    impostor.meet(alice)
+    alice.decrypt(impostor.encrypt(b"x", to=alice), sender=impostor)
+    key = bob.device.identity_key(bob.records)
+    alice.save(alice.device.accept_identity(alice.records, key, remote=bob.id, wall_ms=5).save)
+    again = PreKeySignalMessage.decode(impostor.encrypt(b"y", to=alice).body)
+    forged = CiphertextMessage(MessageType.PREKEY, again._replace(identity_key=key).encode())
+
+    with pytest.raises(UntrustedIdentityError) as caught:
+        alice.decrypt(forged, sender=impostor)
+
+    assert caught.value.found == impostor.device.identity_key(impostor.records)
 
 
 def test_a_session_with_an_identity_that_is_no_longer_trusted_is_not_sent_in(alice: Party, bob: Party) -> None:

@@ -448,13 +448,15 @@ class Device:
         # A repeated first message finds its session: its one-time prekey is gone, and not looked for.
         begun = shelf.load(number) if number is not None else self._respond(records, first, sender)
         opened = session.decrypt(begun, inner, random_bytes=self._random_bytes)
+        # Where the message found its session, the identity key in it was read by nothing but the first check.
+        remote_identity = opened.session.parties.remote_identity
+        self._check_trusted(records, sender, remote_identity)
         spent: Save = {}
         if number is None:
             spent = first_contact.spend(records, first)
             shelf.start(opened.session)
         else:
             shelf.advance(number, opened.session)
-        remote_identity = opened.session.parties.remote_identity
         return Opened(
             save={**shelf.save, **spent, **self._trust(records, sender, remote_identity, wall_ms)},
             plaintext=opened.plaintext,
