@@ -11,7 +11,7 @@ from whisperkit.errors import CorruptStateError
 from whisperkit.ids import ConversationId, ConversationSeq, DeviceId, InboxSeq, MessageId
 from whisperkit.partitions import MAX_STATE_BYTES, Row, Step, seq_span
 from whisperkit.sync import codec, frames
-from whisperkit.sync.cursor import Cursor, first_tag, next_tag
+from whisperkit.sync.cursor import Cursor, first_tag, next_tag, relinked_tag
 from whisperkit.sync.inbox import (
     NEW_INBOX,
     Acked,
@@ -117,8 +117,18 @@ def test_reopening_is_linking_afresh_behind_all_that_was() -> None:
 
     step = open_inbox(closed, BOB, epoch=1, link=4)
 
-    assert step.answer == Opened(Cursor(1, InboxSeq(2), tags(1, 2)[-1]))
+    assert step.answer == Opened(Cursor(1, InboxSeq(2), relinked_tag(tags(1, 2)[-1], 4)))
     assert append(step.state, [item(3)], conv=CHAT, last_seq=2).state.seq == 3
+
+
+def test_a_cursor_of_an_earlier_link_is_a_fork() -> None:
+    """What came between the two links is in no inbox: who went on from there would never know."""
+    before = filled(1, 2)
+
+    after = open_inbox(close_inbox(before, link=1).state, BOB, epoch=1, link=4).state
+
+    assert compare(after, before.head_cursor) == Forked(after.floor_cursor)
+    assert compare(after, after.floor_cursor) == Delta(InboxSeq(2), InboxSeq(2))
 
 
 def test_a_new_link_begins_afresh_although_the_old_one_was_not_closed() -> None:

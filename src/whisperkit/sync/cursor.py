@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 from whisperkit.errors import MalformedIdError
 from whisperkit.ids import DeviceId, InboxSeq, MessageId
 
-__all__ = ["CURSOR_CHARS", "TAG_BYTES", "Cursor", "first_tag", "next_tag"]
+__all__ = ["CURSOR_CHARS", "TAG_BYTES", "Cursor", "first_tag", "next_tag", "relinked_tag"]
 
 TAG_BYTES: Final = 8
 CURSOR_CHARS: Final = 32
@@ -67,6 +67,15 @@ def first_tag(device: DeviceId) -> bytes:
 def next_tag(tag: bytes, message_id: MessageId) -> bytes:
     """The tag after one more entry: blake2b of the tag so far and the message id, 8 bytes."""
     return blake2b(tag + message_id, digest_size=TAG_BYTES).digest()
+
+
+def relinked_tag(tag: bytes, link: int) -> bytes:
+    """The tag where an inbox begins again for a later link: blake2b of the tag so far and the link.
+
+    Nothing was appended between the links, so without it a cursor of the earlier link would match, and the device
+    would go on without what it missed. Shorter than what `next_tag` hashes, so it is no entry's tag.
+    """
+    return blake2b(tag + link.to_bytes(8, "big"), digest_size=TAG_BYTES).digest()
 
 
 def _malformed(text: str) -> MalformedIdError:

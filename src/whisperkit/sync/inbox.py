@@ -16,7 +16,7 @@ from whisperkit.ids import ConversationId, ConversationSeq, DeviceId, InboxSeq, 
 from whisperkit.packing import reading
 from whisperkit.partitions import Partition, Row, Span, Step, seq_key, seq_span
 from whisperkit.sync.codec import ENTRY_HEAD_BYTES, entry_head
-from whisperkit.sync.cursor import TAG_BYTES, Cursor, first_tag, next_tag
+from whisperkit.sync.cursor import TAG_BYTES, Cursor, first_tag, next_tag, relinked_tag
 
 __all__ = [
     "NEW_INBOX",
@@ -132,6 +132,9 @@ class Closed(NamedTuple):
 def open_inbox(inbox: Inbox, device: DeviceId, *, epoch: int, link: int) -> Step[Opened | Closed, Inbox]:
     """Link a device to its inbox; again, if one was linked before: numbers go on, and what was before is gone.
 
+    Cursors of an earlier link are forks: between the two nothing was appended, and whoever went on from there would
+    miss it.
+
     Args:
         inbox: The head.
         device: Whose inbox it is.
@@ -144,7 +147,7 @@ def open_inbox(inbox: Inbox, device: DeviceId, *, epoch: int, link: int) -> Step
     if link <= inbox.link:
         is_this = inbox.is_open and link == inbox.link
         return Step(Opened(inbox.floor_cursor) if is_this else Closed(), inbox)
-    tag = inbox.tag if inbox.epoch else first_tag(device)
+    tag = relinked_tag(inbox.tag, link) if inbox.epoch else first_tag(device)
     after = Inbox(max(epoch, inbox.epoch), inbox.seq, tag, inbox.seq, tag, True, link)
     return Step(Opened(after.floor_cursor), after, drop=_dropped(inbox.floor, inbox.seq))
 

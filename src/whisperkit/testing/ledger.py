@@ -19,7 +19,7 @@ from whisperkit.sync import conversation as conversations
 from whisperkit.sync import frames
 from whisperkit.sync import inbox as inboxes
 from whisperkit.sync.codec import decode
-from whisperkit.sync.cursor import first_tag, next_tag
+from whisperkit.sync.cursor import first_tag, next_tag, relinked_tag
 from whisperkit.sync.frames import ASIDES, Answer, Direction, EntryKind, RosterChange
 from whisperkit.sync.inbox import Inbox, OwnValue
 from whisperkit.sync.mirror import decode_mirror
@@ -66,7 +66,14 @@ class _Log:
         self.last: dict[ConversationId, int] = {}
         self.seq = 0
         self.floor = 0
+        self.link = 0
         self.opened_at: float | None = None
+
+    def relink(self, link: int) -> None:
+        """The chain begins again where the device is linked again."""
+        if self.link not in (0, link):
+            self.tag = relinked_tag(self.tag, link)
+        self.link = link
 
 
 class Ledger:
@@ -152,7 +159,11 @@ class Ledger:
         head = inboxes.decode(change.state)
         for key, value in change.put:
             if key.startswith(b"e/"):
+                if head.is_open and seq_of(key) > head.floor:
+                    log.relink(head.link)
                 self._entry(device, log, seq_of(key), value)
+        if head.is_open:
+            log.relink(head.link)
         where = self._name(device)
         if head.seq != log.seq:
             raise Violation("inbox", f"{where} says {head.seq}, its last entry is {log.seq}")
