@@ -91,11 +91,12 @@ class People:
         return answer
 
     async def is_drained(self, device: DeviceId) -> bool:
-        """Whether a device has acknowledged all of its inbox, as far as the store knows."""
+        """Whether a device has acknowledged all of its inbox that is not gone, as far as the store knows."""
         inbox = await self._catchup.inbox(device)
         name = inboxes.partition(device)
         marks = (await self._core.stores.marks.marks([name])).get(name, {})
-        return marks.get(inboxes.acked_mark(inbox.epoch), inbox.floor) >= inbox.seq
+        # The floor passes the mark by age, or when the number is linked again.
+        return max(marks.get(inboxes.acked_mark(inbox.epoch), 0), inbox.floor) >= inbox.seq
 
     async def complete(self, device: DeviceId, linked: LinkedDevice) -> None:
         """Open the inbox of a linked device if a crash came between."""

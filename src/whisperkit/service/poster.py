@@ -25,7 +25,7 @@ from whisperkit.service.posting import ChangeRoster, ChangeStrategy, PostMessage
 from whisperkit.service.working_set import WorkingSet
 from whisperkit.strategy import Strategy
 from whisperkit.sync import conversation as conversations
-from whisperkit.sync.conversation import Fenced, Posted, Repeat, Unfinished
+from whisperkit.sync.conversation import Fenced, Posted, Repeat, Unchanged, Unfinished
 from whisperkit.sync.frames import EntryKind
 from whisperkit.sync.rows import PostRow
 
@@ -178,10 +178,20 @@ class Poster:
                 self._posted(conv, seq, row, result, done)
             case Repeat(seq):
                 self._core.hook.repeated("post")
+                if isinstance(operation, PostMessage) and operation.send.kind is EntryKind.ROSTER:
+                    done = self._then_strategy(conv, done)  # the gateway that posted may have died before
                 if seq <= result.conversation.fanned_out:
                     done(result)  # its copies are in the inboxes, so the condition for SENT holds
                 else:
                     self._see_to(conv, seq, result.conversation.strategy, partial(done, result))
+            case Unchanged() if isinstance(operation, ChangeRoster):
+                # Changed already, maybe by this very call, whose reply was lost: then it is still owed to the members.
+                head = result.conversation
+                done = self._then_strategy(conv, done)
+                if head.is_finished:
+                    done(result)
+                else:
+                    self._see_to(conv, head.seq, head.strategy, partial(done, result))
             case Fenced(above) if fenced < MAX_FENCED:
                 self._core.runtime.spawn(partial(self._go_on, operation, done, fenced, above), name="go on")
             case _:
