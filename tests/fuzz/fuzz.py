@@ -20,13 +20,14 @@ from functools import partial
 from typing import Final, NamedTuple
 
 from tests.fuzz.damage import damage
+from tests.fuzz.sealed_targets import SEALED_TARGETS
 from tests.fuzz.stored_targets import STORED_TARGETS
 from tests.fuzz.target import Target, verdict
 from tests.fuzz.wire_targets import WIRE_TARGETS
 
 __all__ = ["TARGETS", "Report", "chosen", "fuzz", "main"]
 
-TARGETS: Final = (*WIRE_TARGETS, *STORED_TARGETS)
+TARGETS: Final = (*WIRE_TARGETS, *SEALED_TARGETS, *STORED_TARGETS)
 
 
 class Report(NamedTuple):

@@ -112,6 +112,10 @@ class SenderCertificate(NamedTuple):
     signed: bytes
     signature: bytes
 
+    def __repr__(self) -> str:
+        # Not the phone number, nor what is signed, which has it inside.
+        return f"<SenderCertificate of {self.sender} until {self.expires_at_ms}>"
+
     @classmethod
     def issue(
         cls,
