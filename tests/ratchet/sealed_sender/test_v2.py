@@ -171,7 +171,8 @@ def test_a_secret_that_the_key_pair_does_not_grow_from_is_refused() -> None:
     mask = hkdf(agreed + ephemeral.public + BOB.public, b"Sealed Sender v2: DH", 32)
     other = bytes(32)
     masked = bytes(a ^ b for a, b in zip(mask, other, strict=True))
-    material = agree(ALICE.private, BOB.public) + ephemeral.public + masked + ALICE.public + BOB.public
+    grown = key_pair(hkdf(other, b"Sealed Sender v2: r (2023-08)", 32))
+    material = agree(ALICE.private, BOB.public) + grown.public + masked + ALICE.public + BOB.public
     tag = hkdf(material, b"Sealed Sender v2: DH-sender", 16)
     ciphertext = AESGCMSIV(hkdf(other, b"Sealed Sender v2: K", 32)).encrypt(bytes(12), CONTENT.encode(), None)
 
