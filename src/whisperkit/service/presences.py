@@ -7,6 +7,7 @@ seen is a mark, in steps of a minute, so that a busy user is not a write a secon
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from typing import Final
 
@@ -22,6 +23,8 @@ from whisperkit.sync import frames
 from whisperkit.sync.frames import PresenceState
 
 __all__ = ["Presences"]
+
+log = logging.getLogger("whisperkit.service")
 
 SEEN: Final = "seen"
 LOOK_S: Final = 10.0
@@ -42,6 +45,7 @@ class Presences:
         self._board = board
         self._watchers: dict[UserId, set[DeviceLink]] = {}
         self._told: dict[tuple[UserId, DeviceId], PresenceState] = {}
+        self._seen: dict[UserId, int] = {}  # what was raised last, of users who are online here
         self._tracker = PresenceTracker(
             ttl_s=core.config.presence_ttl_s,
             grace_s=core.config.presence_grace_s,
@@ -56,7 +60,10 @@ class Presences:
             self._changed(
                 effect.user, PresenceState.ONLINE if isinstance(effect, CameOnline) else PresenceState.OFFLINE
             )
-        self._board.raise_mark(accounts.partition(device.user), SEEN, last_seen_mark(runtime.wall_ms()))
+        seen = last_seen_mark(runtime.wall_ms())
+        if seen > self._seen.get(device.user, 0):
+            self._seen[device.user] = seen
+            self._board.raise_mark(accounts.partition(device.user), SEEN, seen)
 
     def goodbye(self, device: DeviceId) -> None:
         """The device's link ended; whether its user is gone shows after the grace."""
@@ -104,6 +111,13 @@ class Presences:
             links: Who watches them.
             left_here: They were seen leaving this gateway: a directory too young to know does not make that doubtful.
         """
+        try:
+            await self._tell_news(users, links, left_here=left_here)
+        except Exception:
+            # A directory or a store of marks that is away: the next look tells what was missed.
+            log.warning("presence not told", extra={"users": len(users)}, exc_info=True)
+
+    async def _tell_news(self, users: list[UserId], links: set[DeviceLink], *, left_here: bool) -> None:
         names = {accounts.partition(user): user for user in users}
         marks = await self._board.read(names)
         for name, user in names.items():
@@ -119,6 +133,8 @@ class Presences:
                     link.send(frames.Presence(user, state, seen, is_certain))
 
     def _changed(self, user: UserId, state: PresenceState) -> None:
+        if state is PresenceState.OFFLINE:
+            self._seen.pop(user, None)
         self._core.hook.presence(state.name.lower(), len(self._links))
         watchers = self._watchers.get(user)
         if watchers:
