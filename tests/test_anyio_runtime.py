@@ -100,6 +100,39 @@ async def test_an_exception_in_a_coroutine_ends_the_runtime() -> None:
     assert caught.group_contains(ValueError, match="a fault of the program")
 
 
+async def test_an_exception_of_the_block_itself_comes_out_as_it_is() -> None:
+    failure = OSError("address already in use")
+
+    async def serve() -> None:
+        async with AnyioRuntime() as runtime:
+            runtime.spawn(anyio.sleep_forever, name="for ever")
+            raise failure
+
+    with pytest.raises(OSError, match="address already in use") as raised:
+        await serve()
+
+    assert raised.value is failure
+
+
+async def test_an_exception_of_the_block_and_one_of_a_coroutine_come_out_together() -> None:
+    async def fail() -> None:
+        try:
+            await anyio.sleep_forever()
+        finally:
+            raise ValueError("while it was dropped")
+
+    async def serve() -> None:
+        async with AnyioRuntime() as runtime:
+            runtime.spawn(fail, name="fail")
+            await settle()
+            raise OSError("address already in use")
+
+    with pytest.raises(ExceptionGroup) as raised:
+        await serve()
+
+    assert {type(one) for one in raised.value.exceptions} == {OSError, ValueError}
+
+
 async def test_a_runtime_that_is_not_open_spawns_nothing() -> None:
     runtime = AnyioRuntime()
     with pytest.raises(UsageError, match="not open"):

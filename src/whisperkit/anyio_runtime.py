@@ -99,7 +99,7 @@ class AnyioRuntime:
     """A `Runtime` on anyio; an async context manager, whose end drops all that still runs.
 
     An exception that leaves a spawned coroutine cancels the others and comes out of the ``async with``
-    in an exception group.
+    in an exception group; one of the block itself, and no other, comes out as it is.
     """
 
     def __init__(self) -> None:
@@ -129,7 +129,12 @@ class AnyioRuntime:
         group = self._running()
         self._group = None
         group.cancel_scope.cancel()
-        return await group.__aexit__(kind, error, trace)
+        try:
+            return await group.__aexit__(kind, error, trace)
+        except BaseExceptionGroup as raised:
+            if raised.exceptions == (error,):
+                return False  # the block's own exception, of which a caller need not know that tasks were around it
+            raise
 
     def now(self) -> float:
         """Seconds on a monotonic clock; never saved."""
