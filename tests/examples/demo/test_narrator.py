@@ -1,0 +1,115 @@
+"""How the demo speaks, and that no claim is more than a word."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from rich.console import Console
+
+from examples.demo.narrator import Claim, ClaimFailedError, Narrator
+
+
+class Told:
+    """A narrator and what it wrote."""
+
+    def __init__(self, *, is_terminal: bool = False, is_stepped: bool = False) -> None:
+        self.out = io.StringIO()
+        console = Console(file=self.out, force_terminal=is_terminal, highlight=False, width=120)
+        self.narrator = Narrator(console, is_fast=True, is_stepped=is_stepped)
+
+    @property
+    def text(self) -> str:
+        return self.out.getvalue()
+
+
+def test_a_claim_that_holds_is_told_with_its_evidence_and_counted() -> None:
+    told = Told()
+
+    told.narrator.claim("nothing is lost", expected=[1, 2], found=[1, 2], evidence="two of two")
+
+    assert told.text == "    ✓ nothing is lost  (two of two)\n"
+    assert told.narrator.claims == [Claim("nothing is lost", "two of two")]
+
+
+@pytest.mark.parametrize(
+    ("expected", "found"),
+    [([1, 2], [2, 1]), ([1, 2], [1]), ([1, 2], [1, 2, 2]), (True, False), (0, 1), ("", None), ((0, True), (0, False))],
+)
+def test_a_claim_that_does_not_hold_ends_the_story_and_is_not_counted(expected: object, found: object) -> None:
+    told = Told()
+
+    with pytest.raises(ClaimFailedError) as failed:
+        told.narrator.claim("nothing is lost", expected=expected, found=found, evidence="two of two")
+
+    assert (failed.value.text, failed.value.expected, failed.value.found) == ("nothing is lost", expected, found)
+    assert told.narrator.claims == []
+    assert "✓" not in told.text
+    assert "two of two" not in told.text
+    assert told.text.splitlines() == ["    ✗ nothing is lost", f"      expected {expected}", f"      found    {found}"]
+
+
+def test_a_claim_is_told_by_a_glyph_and_not_by_its_colour_alone() -> None:
+    coloured, plain = Told(is_terminal=True), Told()
+    for told in (coloured, plain):
+        told.narrator.claim("it holds", expected=1, found=1, evidence="one")
+
+    assert "\x1b[32m✓ it holds" in coloured.text
+    assert "\x1b" not in plain.text
+    assert "✓ it holds" in plain.text
+
+
+def test_no_colour_is_drawn_when_it_is_not_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    told = Told(is_terminal=True)
+
+    told.narrator.claim("it holds", expected=1, found=1, evidence="one")
+
+    assert "\x1b[32m" not in told.text
+
+
+def test_what_looks_like_markup_is_shown_as_it_is() -> None:
+    told = Told()
+
+    told.narrator.event("bob.1", "found [boarding] at [bold]ten[/bold]", "[x]")
+    told.narrator.claim("[red]it[/red] holds", expected=1, found=1, evidence="[boarding]")
+    told.narrator.panel("the [title]", ["a [line]"])
+
+    for text in ("found [boarding] at [bold]ten[/bold]", "[x]", "[red]it[/red] holds", "([boarding])", "the [title]"):
+        assert text in told.text
+
+
+def test_chapters_are_numbered_and_say_when_they_began() -> None:
+    told = Told()
+
+    told.narrator.chapter("Two phones")
+    told.narrator.chapter("Bob flies")
+
+    first, second = [line for line in told.text.splitlines() if line]
+    assert first.split() == ["1", "Two", "phones", "t+00:00"]
+    assert second.split() == ["2", "Bob", "flies", "t+00:00"]
+
+
+def test_a_story_in_steps_waits_for_a_key_after_each_chapter_and_not_before_the_first(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    told = Told(is_stepped=True)
+    monkeypatch.setattr("sys.stdin", io.StringIO("\n"))
+
+    told.narrator.chapter("one")
+    assert "Enter" not in told.text
+    told.narrator.chapter("two")
+
+    assert told.text.count("Enter: next chapter") == 1
+
+
+def test_a_bar_leaves_nothing_in_a_pipe_but_its_end() -> None:
+    told = Told()
+
+    with told.narrator.progress() as progress:
+        bar = progress.add_task("a photo", total=100)
+        for done in range(0, 101, 10):
+            progress.update(bar, completed=done)
+
+    assert "\x1b" not in told.text
+    assert told.text.count("a photo") <= 1
