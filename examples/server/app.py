@@ -7,7 +7,7 @@ the flows (`whisperkit.service`) and the numbers (`examples.metrics`).
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -112,12 +112,15 @@ class ChatServer:
 
 
 @asynccontextmanager
-async def open_server(config: Config, *, is_stepwise: bool = False) -> AsyncGenerator[ChatServer]:
+async def open_server(
+    config: Config, *, wrap: Callable[[SqliteStore], PartitionStore] | None = None
+) -> AsyncGenerator[ChatServer]:
     """Open the database and listen.
 
     Args:
         config: See `examples.config`.
-        is_stepwise: Commit to one partition at a time, as on a database that cannot span several; for tests.
+        wrap: Puts something between the service and the database, as tests do: a store that cannot span partitions,
+            or one that breaks its promises.
 
     Raises:
         StoreError: The database cannot be opened.
@@ -126,12 +129,7 @@ async def open_server(config: Config, *, is_stepwise: bool = False) -> AsyncGene
     async with open_sqlite(config.server.sqlite_path) as sqlite:
         metrics = Metrics(version=__version__, profile=config.server.profile, schema=len(MIGRATIONS))
         blobs = FileBlobs(config.server.blob_path)
-        partitions: PartitionStore = sqlite
-        if is_stepwise:
-            # Here, because the kits of `whisperkit.testing` need more than a server has installed.
-            from whisperkit.testing import Stepwise
-
-            partitions = Stepwise(sqlite)
+        partitions: PartitionStore = sqlite if wrap is None else wrap(sqlite)
         jobs = PartitionJobs(partitions)
         await jobs.release()  # the file is locked: whoever had claimed any is dead
         stores = Stores.over(partitions, marks=sqlite, jobs=jobs, blobs=blobs)

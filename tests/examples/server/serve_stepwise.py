@@ -12,12 +12,13 @@ from examples.config import load_config
 from examples.logs import set_up_logging
 from examples.net.signals import wait_for_stop
 from examples.server.app import open_server
+from whisperkit.testing import Stepwise
 
 
 async def main() -> None:
     config = load_config(None, environ=os.environ)
     set_up_logging()
-    async with open_server(config, is_stepwise=True) as server:
+    async with open_server(config, wrap=Stepwise) as server:
         print(f"listening on ws://{server.host}:{server.port} (stepwise)", flush=True)
         await wait_for_stop()
         await server.drain(patience_s=config.limits.drain_s)
