@@ -18,6 +18,7 @@ from whisperkit.ratchet import (
 from whisperkit.ratchet.first_contact import MAX_BASE_KEYS_SEEN
 from whisperkit.ratchet.replenish import PREKEY_KEEP_MS, PREKEY_RENEW_MS
 from whisperkit.ratchet.safety_number import FINGERPRINT_ITERATIONS, FINGERPRINT_VERSION
+from whisperkit.ratchet.sessions import MAX_TRIAL_STEPS
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs" / "explanation" / "security.md").read_text(encoding="utf-8")
@@ -39,6 +40,7 @@ def test_the_tests_it_names_are_there(test: str) -> None:
     [
         f"{MAX_FORWARD_JUMP:,} ahead",
         f"{MAX_SELF_FORWARD_JUMP:,} ahead",
+        f"{MAX_TRIAL_STEPS:,} keys",
         f"{MAX_SKIPPED_KEYS:,} for each chain",
         f"{MAX_BASE_KEYS_SEEN:,} base keys",
         f"after {PREKEY_RENEW_MS // DAY_MS} days, and replaced ones are kept for {PREKEY_KEEP_MS // DAY_MS}",

@@ -18,9 +18,11 @@ from whisperkit.ratchet.double_ratchet import (
     ReceivingChain,
     SendingChain,
     Sent,
+    has_chain,
     receive,
     send,
     skip,
+    steps,
 )
 from whisperkit.testing.ratchet import seeded_bytes
 
@@ -148,6 +150,22 @@ def test_a_jump_beyond_the_limit_is_refused_before_anything_is_derived() -> None
         receive(bob, header, random_bytes=RANDOM)
 
     assert (caught.value.gap, caught.value.limit) == (MAX_FORWARD_JUMP + 1, MAX_FORWARD_JUMP)
+
+
+def test_what_a_message_costs_is_known_before_it_is_paid() -> None:
+    alice, bob = pair()
+    for _ in range(3):
+        alice = send(alice, random_bytes=RANDOM).state
+    header = send(alice, random_bytes=RANDOM).header
+    other = header._replace(ratchet_key=generate(random_bytes=RANDOM).public, counter=5)
+
+    assert has_chain(bob, header.ratchet_key)
+    assert not has_chain(bob, other.ratchet_key)
+    assert steps(bob, header) == 3 + 4  # the post-quantum ratchet counts from 1
+    assert steps(bob, other) == 5 + 4
+    assert steps(bob, header, max_jump=3) == 3  # what is beyond the limit is refused before it costs anything
+    assert steps(bob, header._replace(pq_ratchet=b"")) == 3
+    assert steps(bob, header._replace(pq_ratchet=b"\x01\x09\x04\x00")) == 3  # of an epoch that is not open
 
 
 def test_skipping_keeps_the_newest_seeds() -> None:

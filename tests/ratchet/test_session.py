@@ -23,7 +23,7 @@ from whisperkit.ratchet import session
 from whisperkit.ratchet.addresses import encode_address
 from whisperkit.ratchet.chains import MessageKeys
 from whisperkit.ratchet.curve import decode_public, generate, key_pair
-from whisperkit.ratchet.double_ratchet import MAX_FORWARD_JUMP, MAX_SELF_FORWARD_JUMP, send
+from whisperkit.ratchet.double_ratchet import MAX_FORWARD_JUMP, MAX_SELF_FORWARD_JUMP, MAX_SKIPPED_KEYS, send
 from whisperkit.ratchet.kem import encapsulate
 from whisperkit.ratchet.kem import generate as generate_kem
 from whisperkit.ratchet.kem import key_pair as kem_key_pair
@@ -171,6 +171,13 @@ def step(sender: Session, receiver: Session, text: bytes) -> tuple[Session, Sess
     opened = session.decrypt(receiver, inner(sent.message), random_bytes=RANDOM)
     assert opened.plaintext == text
     return sent.session, opened.session
+
+
+def lose(sender: Session, count: int) -> Session:
+    """Messages that are sent and never arrive."""
+    for _ in range(count):
+        sender = sender._replace(ratchet=send(sender.ratchet, random_bytes=RANDOM).state)
+    return sender
 
 
 @pytest.mark.parametrize("text", [b"", b"x", bytes(15), bytes(16), bytes(5000)], ids=len)
@@ -349,9 +356,91 @@ def test_jumps_are_limited_and_less_so_in_a_session_with_oneself(remote: str, sa
 def test_a_jump_beyond_the_usual_limit_opens_in_a_session_with_oneself() -> None:
     alice, bob = step(*pair(ALICE, ALICE, same_identity=True), b"x")
     lost = MAX_FORWARD_JUMP + 10
-    for _ in range(lost):
-        alice = alice._replace(ratchet=send(alice.ratchet, random_bytes=RANDOM).state)
 
-    alice, bob = step(alice, bob, b"after a long time in the drawer")
+    _, bob = step(lose(alice, lost), bob, b"after a long time in the drawer")
 
     assert bob.ratchet.receiving[-1].next_counter == lost + 2
+
+
+# ---- two ratchets, two limits ---------------------------------------------------------------------------------------
+
+
+def burst(alice: Session, count: int) -> tuple[Session, list[SignalMessage]]:
+    """Messages that Alice sends and that do not arrive yet."""
+    messages: list[SignalMessage] = []
+    for _ in range(count):
+        sent = session.encrypt(alice, b"x", random_bytes=RANDOM)
+        alice = sent.session
+        messages.append(inner(sent.message))
+    return alice, messages
+
+
+def opens(bob: Session, message: SignalMessage) -> Session:
+    return session.decrypt(bob, message, random_bytes=RANDOM).session
+
+
+def test_the_post_quantum_ratchet_s_jump_is_the_stricter_one_by_one() -> None:
+    alice, bob = step(*pair(), b"0")
+    _, (at_the_limit, beyond) = burst(lose(alice, MAX_FORWARD_JUMP - 1), 2)
+
+    opens(bob, at_the_limit)
+    with pytest.raises(SkippedTooFarError) as caught:
+        opens(bob, beyond)
+
+    assert (caught.value.gap, caught.value.limit) == (MAX_FORWARD_JUMP + 1, MAX_FORWARD_JUMP)
+
+
+def test_a_skipped_message_opens_up_to_2000_behind_the_newest() -> None:
+    alice, bob = pair()
+    _, messages = burst(alice, MAX_SKIPPED_KEYS + 3)
+    for message in messages[2 : MAX_SKIPPED_KEYS + 1]:
+        bob = opens(bob, message)
+    assert list(bob.ratchet.receiving[-1].skipped) == [0, 1]
+
+    opens(bob, messages[0])
+    for message in messages[MAX_SKIPPED_KEYS + 1 :]:
+        bob = opens(bob, message)
+
+    # The seed is still there, but the post-quantum ratchet has given its key up.
+    with pytest.raises(InvalidMessageError, match="given up"):
+        opens(bob, messages[1])
+
+
+def test_after_a_jump_the_last_2000_open_and_those_before_count_as_duplicates() -> None:
+    alice, bob = pair()
+    _, messages = burst(alice, MAX_SKIPPED_KEYS + 10)
+    bob = opens(bob, messages[-1])
+    oldest = len(messages) - 1 - MAX_SKIPPED_KEYS
+
+    opens(bob, messages[oldest])
+    with pytest.raises(DuplicateMessageError):
+        opens(bob, messages[oldest - 1])
+
+
+def test_a_message_of_a_post_quantum_epoch_that_was_given_up_does_not_open() -> None:
+    alice, bob = step(*pair(), b"x")
+    bob, alice = step(bob, alice, b"y")
+    alice, (late,) = burst(alice, 1)
+    while bob.ratchet.spqr.agreement.epoch < 4:
+        alice, bob = step(alice, bob, b"x")
+        bob, alice = step(bob, alice, b"y")
+
+    with pytest.raises(InvalidMessageError):
+        opens(bob, late)
+
+
+def test_a_message_without_a_post_quantum_part_is_refused() -> None:
+    alice, bob = pair()
+    message = inner(session.encrypt(alice, b"x", random_bytes=RANDOM).message)
+
+    with pytest.raises(UnsupportedVersionError):
+        opens(bob, message._replace(pq_ratchet=b""))
+
+
+def test_the_key_of_the_post_quantum_ratchet_goes_into_the_key_of_each_message() -> None:
+    alice, bob = pair()
+    _, stranger = pair()
+    message = inner(session.encrypt(alice, b"x", random_bytes=RANDOM).message)
+
+    with pytest.raises(AuthenticationError):
+        opens(bob._replace(ratchet=bob.ratchet._replace(spqr=stranger.ratchet.spqr)), message)

@@ -26,7 +26,6 @@ from whisperkit.errors import (
     InvalidMessageError,
     NoSenderKeyError,
     NoSessionError,
-    PeerError,
     UntrustedIdentityError,
     UsageError,
 )
@@ -472,7 +471,10 @@ class Device:
     def _open(self, records: Records, body: bytes, sender: DeviceId, wall_ms: int) -> Opened:
         message = SignalMessage.decode(body)
         shelf = SessionShelf(records, sender)
-        number, opened = self._try_sessions(records, shelf, message, sender)
+        found = shelf.decrypt(message, random_bytes=self._random_bytes)
+        if found is None:
+            self._refuse_no_session(records, sender)
+        number, opened = found
         remote_identity = opened.session.parties.remote_identity
         self._check_trusted(records, sender, remote_identity)
         shelf.advance(number, opened.session)
@@ -481,22 +483,6 @@ class Device:
             plaintext=opened.plaintext,
             identity_key=remote_identity,
         )
-
-    def _try_sessions(
-        self, records: Records, shelf: SessionShelf, message: SignalMessage, sender: DeviceId
-    ) -> tuple[int, session.Decrypted]:
-        reasons: list[PeerError] = []
-        for number in shelf:
-            try:
-                return number, session.decrypt(shelf.load(number), message, random_bytes=self._random_bytes)
-            except DuplicateMessageError:
-                raise
-            except PeerError as reason:
-                reasons.append(reason)
-        if not reasons:
-            self._refuse_no_session(records, sender)
-        reasons[0].add_note(f"sessions with {sender} that were tried: {len(reasons)}")
-        raise reasons[0]
 
     def _refuse_no_session(self, records: Records, remote: DeviceId) -> NoReturn:
         # The list of a device's sessions ends with a slash; what follows it would be one session.

@@ -45,9 +45,11 @@ __all__ = [
     "ReceivingChain",
     "SendingChain",
     "Sent",
+    "has_chain",
     "receive",
     "send",
     "skip",
+    "steps",
 ]
 
 # How far a header may jump ahead. The header is not authenticated before its key is derived, so this is
@@ -218,6 +220,18 @@ def receive(
     chains = tuple(advanced if each is chain else each for each in state.receiving)
     after = state._replace(receiving=chains, spqr=post_quantum.state)
     return Received(after, message_keys(seed, post_quantum.key))
+
+
+def has_chain(state: RatchetState, ratchet_key: PublicKey) -> bool:
+    """Whether a message under this key of the peer's makes no Diffie-Hellman step."""
+    return _find(state.receiving, ratchet_key) is not None
+
+
+def steps(state: RatchetState, header: Header, *, max_jump: int = MAX_FORWARD_JUMP) -> int:
+    """How many keys `receive` derives on the way to those of a message: what a forged one can cost."""
+    chain = _find(state.receiving, header.ratchet_key)
+    gap = header.counter - (chain.next_counter if chain else 0)
+    return sum(each for each in (gap, spqr.jump(state.spqr, header.pq_ratchet)) if 0 < each <= max_jump)
 
 
 def _find(chains: tuple[ReceivingChain, ...], ratchet_key: PublicKey) -> ReceivingChain | None:

@@ -36,7 +36,14 @@ from whisperkit.ids import DeviceId
 from whisperkit.ratchet import spqr
 from whisperkit.ratchet.chains import ChainKey, MessageSeed, RootKey
 from whisperkit.ratchet.curve import KeyPair, PrivateKey, PublicKey
-from whisperkit.ratchet.double_ratchet import NO_SEEDS, RatchetState, ReceivingChain, SendingChain
+from whisperkit.ratchet.double_ratchet import (
+    MAX_RECEIVING_CHAINS,
+    MAX_SKIPPED_KEYS,
+    NO_SEEDS,
+    RatchetState,
+    ReceivingChain,
+    SendingChain,
+)
 from whisperkit.ratchet.kem import KemKeyPair, KemPublicKey, KemSeed
 from whisperkit.ratchet.prekeys import KyberPreKey, OneTimePreKey, SignedPreKey
 from whisperkit.ratchet.sender_keys import SenderKeyState
@@ -46,6 +53,8 @@ __all__ = [
     "IDENTITY_KEY",
     "KYBER_PREFIX",
     "MAX_SESSION_BYTES",
+    "MAX_SHELF_BYTES",
+    "MAX_SKIPPED_ROWS_BYTES",
     "SIGNED_PREFIX",
     "USED_PREFIX",
     "LocalIdentity",
@@ -87,11 +96,18 @@ KYBER_PREFIX: Final = b"k/kyber/"
 USED_PREFIX: Final = b"k/used/"
 
 _LAYOUT: Final = 1
+_SEED: Final = Struct(">I32s")
 
 # What the row of a session can come to, with all five receiving chains and the post-quantum ratchet at its fullest.
 MAX_SESSION_BYTES: Final = 4_096
 
-_SEED: Final = Struct(">I32s")
+# What its skipped seeds and keys can come to besides.
+MAX_SKIPPED_ROWS_BYTES: Final = (
+    MAX_RECEIVING_CHAINS * MAX_SKIPPED_KEYS * _SEED.size + spqr.MAX_OPEN_EPOCHS * spqr.MAX_SKIPPED_BYTES
+)
+
+# The list of sessions: 42 numbers.
+MAX_SHELF_BYTES: Final = 256
 
 
 class LocalIdentity(NamedTuple):

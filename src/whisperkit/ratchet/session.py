@@ -47,6 +47,7 @@ __all__ = [
     "is_stale",
     "start_as_initiator",
     "start_as_responder",
+    "steps",
 ]
 
 # How long a session may go unanswered before it is refused for sending, in whole seconds of age: 30 days.
@@ -81,6 +82,11 @@ class Parties(NamedTuple):
             and self.remote_address is not None
             and self.local_address[:-1] == self.remote_address[:-1]
         )
+
+    @property
+    def max_jump(self) -> int:
+        """How far a message may be ahead of its chain."""
+        return MAX_SELF_FORWARD_JUMP if self.is_self else MAX_FORWARD_JUMP
 
 
 class Pending(NamedTuple):
@@ -255,16 +261,21 @@ def decrypt(session: Session, message: SignalMessage, *, random_bytes: RandomByt
     """
     parties = session.parties
     received = double_ratchet.receive(
-        session.ratchet,
-        Header(message.ratchet_key, message.counter, message.pq_ratchet),
-        random_bytes=random_bytes,
-        max_jump=MAX_SELF_FORWARD_JUMP if parties.is_self else MAX_FORWARD_JUMP,
-        kem=kem,
+        session.ratchet, _header(message), random_bytes=random_bytes, max_jump=parties.max_jump, kem=kem
     )
     message.verify_mac(received.keys.mac_key, sender=parties.remote_identity, receiver=parties.local_identity)
     _check_addresses(parties, message.addresses)
     plaintext = decrypt_body(received.keys, message.ciphertext)
     return Decrypted(session._replace(ratchet=received.state, pending=None), plaintext)
+
+
+def steps(session: Session, message: SignalMessage) -> int:
+    """How many keys `decrypt` derives on the way to those of a message: what a forged one can cost."""
+    return double_ratchet.steps(session.ratchet, _header(message), max_jump=session.parties.max_jump)
+
+
+def _header(message: SignalMessage) -> Header:
+    return Header(message.ratchet_key, message.counter, message.pq_ratchet)
 
 
 def _addresses(sender: bytes | None, recipient: bytes | None) -> bytes | None:

@@ -13,10 +13,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from whisperkit.errors import CorruptStateError, UsageError
+from whisperkit.errors import CorruptStateError, DuplicateMessageError, PeerError, UsageError
 from whisperkit.ids import DeviceId
-from whisperkit.ratchet.curve import PublicKey
+from whisperkit.ratchet.curve import PublicKey, RandomBytes
+from whisperkit.ratchet.double_ratchet import MAX_FORWARD_JUMP, has_chain
+from whisperkit.ratchet.messages import SignalMessage
 from whisperkit.ratchet.records import (
+    MAX_SESSION_BYTES,
+    MAX_SHELF_BYTES,
+    MAX_SKIPPED_ROWS_BYTES,
     Shelf,
     decode_session,
     decode_shelf,
@@ -27,13 +32,22 @@ from whisperkit.ratchet.records import (
     session_prefix,
     skipped_rows,
 )
-from whisperkit.ratchet.session import Session
+from whisperkit.ratchet.session import Decrypted, Session, decrypt, steps
 
-__all__ = ["MAX_ARCHIVED_SESSIONS", "SessionShelf"]
+__all__ = ["MAX_ARCHIVED_SESSIONS", "MAX_SESSIONS_BYTES", "MAX_TRIAL_STEPS", "SessionShelf"]
 
-# Each first message makes a session, so this is what a peer can make us hold: 41 sessions, each with
-# at most five times 2,000 skipped seeds. The number is the official one.
+# Each first message makes a session, so this and the current one is what a peer can make us hold. The number is
+# the official one.
 MAX_ARCHIVED_SESSIONS: Final = 40
+
+# What the rows of all sessions with one device can come to: 23 MiB, nearly all of it skipped keys. Who wants us to hold
+# that spends 41 first messages and then jumps in every chain; what a friend's device leaves is a few KiB.
+MAX_SESSIONS_BYTES: Final = MAX_SHELF_BYTES + (1 + MAX_ARCHIVED_SESSIONS) * (MAX_SESSION_BYTES + MAX_SKIPPED_ROWS_BYTES)
+
+# How many keys the trials in all sessions but the first may derive for one message: a second of hashing. Without it
+# a forged header could cost 41 times the two jumps that one session allows, ten seconds. An honest message needs it
+# all if the 2,500 before it were lost, it is the first to come under its ratchet key, and 40 sessions are before its own.
+MAX_TRIAL_STEPS: Final = 8 * MAX_FORWARD_JUMP
 
 
 class SessionShelf:
@@ -79,6 +93,39 @@ class SessionShelf:
     def find(self, base_key: PublicKey) -> int | None:
         """The number of the session that was made with a base key; `None` if there is none."""
         return next((number for number in self if self.load(number).base_key == base_key), None)
+
+    def decrypt(self, message: SignalMessage, *, random_bytes: RandomBytes) -> tuple[int, Decrypted] | None:
+        """Decrypt a message in the session that it belongs to; nothing is kept of it yet.
+
+        Returns:
+            The number of the session, and what came out; `None` if there is no session at all.
+
+        Raises:
+            DuplicateMessageError: It was decrypted before, or its key was given up.
+            PeerError: It opens in no session. It is the first one's reason that is raised, and a note says how
+                many were tried.
+        """
+        reason, tried, left = None, 0, MAX_TRIAL_STEPS
+        for number in self:
+            session = self.load(number)
+            if reason is not None:
+                needed = steps(session, message)
+                if needed > left:
+                    continue
+                left -= needed
+            try:
+                return number, decrypt(session, message, random_bytes=random_bytes)
+            except DuplicateMessageError:
+                raise
+            except PeerError as error:
+                reason, tried = reason or error, tried + 1
+            # A ratchet key belongs to one session, and the key of this chain did not fit.
+            if has_chain(session.ratchet, message.ratchet_key):
+                break
+        if reason is None:
+            return None
+        reason.add_note(f"sessions with {self._remote} that were tried: {tried}")
+        raise reason
 
     def start(self, session: Session) -> None:
         """Make a new session the current one; the former one is archived."""

@@ -8,10 +8,11 @@ the next one, and whoever drops that has undone the call.
 from whisperkit.ratchet.spqr.agreement import SHAPES, TRANSITIONS, Event, Shape, State
 from whisperkit.ratchet.spqr.chain import MAX_JUMP, MAX_SKIPPED_KEYS, MAX_SKIPPED_SPAN
 from whisperkit.ratchet.spqr.kem import ML_KEM_768, Kem, KemKeys
-from whisperkit.ratchet.spqr.protocol import Received, Sent, SpqrState, initial_state, receive, send
+from whisperkit.ratchet.spqr.protocol import Received, Sent, SpqrState, initial_state, jump, receive, send
 from whisperkit.ratchet.spqr.storage import (
     MAX_ENCODED_BYTES,
     MAX_HEAD_BYTES,
+    MAX_OPEN_EPOCHS,
     MAX_SKIPPED_BYTES,
     decode,
     decode_head,
@@ -25,6 +26,7 @@ __all__ = [
     "MAX_ENCODED_BYTES",
     "MAX_HEAD_BYTES",
     "MAX_JUMP",
+    "MAX_OPEN_EPOCHS",
     "MAX_SKIPPED_BYTES",
     "MAX_SKIPPED_KEYS",
     "MAX_SKIPPED_SPAN",
@@ -45,6 +47,7 @@ __all__ = [
     "encode_head",
     "encode_skipped",
     "initial_state",
+    "jump",
     "receive",
     "send",
     "skipped_keys",

@@ -38,6 +38,7 @@ __all__ = [
     "ReceivingChain",
     "SendingChain",
     "add_epoch",
+    "jump",
     "receive_key",
     "send_key",
     "start",
@@ -149,6 +150,12 @@ def send_key(chain: EpochChain, epoch: int) -> tuple[EpochChain, int, MessageKey
     key, message_key = next_link(current.key, counter)
     sending = (SendingChain(counter, key), *newer)
     return EpochChain(chain.epoch, chain.root, chain.is_initiator, sending, receiving), counter, message_key
+
+
+def jump(chain: EpochChain, epoch: int, index: int) -> int:
+    """How many keys `receive_key` derives for a message: 0 if its epoch is not open, or its key was passed."""
+    place = epoch - chain.epoch - 1 + len(chain.receiving)
+    return max(0, index - chain.receiving[place].counter) if 0 <= place < len(chain.receiving) else 0
 
 
 def receive_key(

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from whisperkit.errors import PeerError
 from whisperkit.ratchet.curve import RandomBytes
 from whisperkit.ratchet.redaction import redacted
 from whisperkit.ratchet.spqr import agreement as agreements
@@ -22,7 +23,7 @@ from whisperkit.ratchet.spqr.derivation import MessageKey
 from whisperkit.ratchet.spqr.erasure import MAX_CHUNKS, NOTHING, Collected, encoder_for
 from whisperkit.ratchet.spqr.kem import ML_KEM_768, Kem
 
-__all__ = ["Received", "Sent", "SpqrState", "initial_state", "receive", "send"]
+__all__ = ["Received", "Sent", "SpqrState", "initial_state", "jump", "receive", "send"]
 
 
 class SpqrState(NamedTuple):
@@ -134,6 +135,15 @@ def receive(state: SpqrState, message: bytes, *, max_jump: int | None = MAX_JUMP
     if step.agreement is not state.agreement and step.agreement.carried != state.agreement.carried:
         chunks_sent = 0
     return Received(SpqrState(step.agreement, chunks_sent, step.collected, chain), key)
+
+
+def jump(state: SpqrState, message: bytes) -> int:
+    """How many keys `receive` derives for a message, unless that is beyond its limit; 0 if it is not of its form."""
+    try:
+        parsed = wire.decode(message)
+    except PeerError:
+        return 0
+    return chains.jump(state.chain, parsed.epoch - 1, parsed.number)
 
 
 def _message(agreement: Agreement, index: int, chunks_sent: int) -> tuple[bytes, int]:

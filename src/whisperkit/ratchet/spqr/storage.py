@@ -32,6 +32,7 @@ from whisperkit.ratchet.spqr.wire import CHUNK_BYTES
 __all__ = [
     "MAX_ENCODED_BYTES",
     "MAX_HEAD_BYTES",
+    "MAX_OPEN_EPOCHS",
     "MAX_SKIPPED_BYTES",
     "decode",
     "decode_head",
@@ -60,7 +61,7 @@ _SIZES: Final = {
 
 # One chain for the epoch last sent in and one for the next; one more for messages that are late.
 _MAX_SENDING: Final = 2
-_MAX_RECEIVING: Final = 3
+MAX_OPEN_EPOCHS: Final = 3
 
 # What a state still lacks one chunk of, it has all others of. Where chunks lead to another state, it has none.
 _MAX_COLLECTED: Final = {
@@ -72,11 +73,11 @@ _MAX_EPOCH: Final = (1 << 63) - 1
 _MAX_OBJECT_BYTES: Final = max(
     sum(_SIZES[name] for name in SHAPES[state].holds) + _MAX_COLLECTED[state] * (2 + CHUNK_BYTES) for state in State
 )
-_MAX_CHAIN_BYTES: Final = 32 + 1 + _MAX_SENDING * _SENDING.size + 1 + _MAX_RECEIVING * _RECEIVING.size
+_MAX_CHAIN_BYTES: Final = 32 + 1 + _MAX_SENDING * _SENDING.size + 1 + MAX_OPEN_EPOCHS * _RECEIVING.size
 
 MAX_HEAD_BYTES: Final = _FIXED.size + _MAX_OBJECT_BYTES + 1 + _MAX_CHAIN_BYTES
 MAX_SKIPPED_BYTES: Final = MAX_SKIPPED_KEYS * _SKIPPED.size
-MAX_ENCODED_BYTES: Final = MAX_HEAD_BYTES + _MAX_RECEIVING * MAX_SKIPPED_BYTES
+MAX_ENCODED_BYTES: Final = MAX_HEAD_BYTES + MAX_OPEN_EPOCHS * MAX_SKIPPED_BYTES
 
 
 def encode(state: SpqrState) -> bytes:
@@ -203,7 +204,7 @@ def _read_chain(
     sending = [_SENDING.unpack(reader.take(_SENDING.size)) for _ in range(reader.count(1 + has_secret, _MAX_SENDING))]
     last_sent = newest + 1 - len(sending)
     first = max(0, last_sent - 1)
-    if last_sent < 0 or reader.count(1, _MAX_RECEIVING) != newest + 1 - first:
+    if last_sent < 0 or reader.count(1, MAX_OPEN_EPOCHS) != newest + 1 - first:
         raise _corrupt(f"its chains do not fit its epoch {newest}")
     receiving = [_RECEIVING.unpack(reader.take(_RECEIVING.size)) for _ in range(first, newest + 1)]
     chain = EpochChain(
