@@ -45,8 +45,8 @@ MAX_ARCHIVED_SESSIONS: Final = 40
 MAX_SESSIONS_BYTES: Final = MAX_SHELF_BYTES + (1 + MAX_ARCHIVED_SESSIONS) * (MAX_SESSION_BYTES + MAX_SKIPPED_ROWS_BYTES)
 
 # How many keys the trials in all sessions but the first may derive for one message: a second of hashing. Without it
-# a forged header could cost 41 times the two jumps that one session allows, ten seconds. An honest message needs it
-# all if the 2,500 before it were lost, it is the first to come under its ratchet key, and 40 sessions are before its own.
+# a forged header could cost 41 times the two jumps that one session allows, ten seconds. An honest message needs all
+# of it if the 2,500 before it were lost, it is the first under its ratchet key, and 40 sessions stand before its own.
 MAX_TRIAL_STEPS: Final = 8 * MAX_FORWARD_JUMP
 
 
