@@ -12,21 +12,28 @@ from whisperkit import ConversationId, DeviceId
 from whisperkit.client import SessionManager
 from whisperkit.errors import (
     DuplicateMessageError,
+    InvalidCertificateError,
     NoSenderKeyError,
     NoSessionError,
     OutcomeUnknownError,
+    StaleCertificateError,
     UntrustedIdentityError,
     UsageError,
 )
 from whisperkit.partitions import EVERYTHING, Change, Head, Partition, Row, Span
 from whisperkit.ratchet import CiphertextMessage, PreKeyBundle, PreKeyUpload
+from whisperkit.ratchet.sealed_sender import SenderCertificate, SentMessage
 from whisperkit.stores import MemoryPartitions
 from whisperkit.testing import Fault, FaultyPartitions, StoreCall
+from whisperkit.testing.ratchet import seeded_bytes
+from whisperkit.testing.sealing import Authority
 
 pytestmark = pytest.mark.anyio
 
 ALICE, BOB = DeviceId.named("alice", 1), DeviceId.named("bob", 1)
 GROUP = ConversationId("group")
+HOUSE = Authority(random_bytes=seeded_bytes(9))
+FAR_MS = 1 << 50
 
 
 class KeyServer:
@@ -282,6 +289,83 @@ async def test_a_failure_changes_nothing() -> None:
         await alice.group_encrypt(b"x", group=GROUP)
 
     assert await store.rows(name, [EVERYTHING], limit=1_000) == before
+
+
+async def certified(manager: SessionManager, *, expires_at_ms: int = FAR_MS) -> SenderCertificate:
+    return HOUSE.certify(manager.device, await manager.identity_key(), expires_at_ms=expires_at_ms)
+
+
+async def test_a_sealed_message_tells_its_recipient_who_wrote_it_and_is_decrypted_once() -> None:
+    alice = await SessionManager.create(MemoryPartitions(), ALICE)
+    bob = await SessionManager.create(MemoryPartitions(), BOB)
+    await met(alice, bob)
+    sealed = await alice.encrypt_sealed(b"x", to=BOB, certificate=await certified(alice))
+
+    unsealed = await bob.unseal(sealed, trust=HOUSE.trust)
+
+    assert unsealed.sender == ALICE
+    assert await bob.decrypt_unsealed(unsealed) == b"x"
+    with pytest.raises(DuplicateMessageError):
+        await bob.decrypt_unsealed(unsealed)
+
+
+async def test_a_group_message_is_sealed_once_for_all() -> None:
+    alice = await SessionManager.create(MemoryPartitions(), ALICE)
+    others = [await SessionManager.create(MemoryPartitions(), DeviceId.named("bob", n)) for n in (1, 2)]
+    distribution = await alice.create_distribution(GROUP)
+    for each in others:
+        await met(alice, each)
+        await each.process_distribution(distribution, sender=ALICE)
+    excluded = DeviceId.named("carol", 1).user
+
+    sent = await alice.group_encrypt_sealed(
+        b"hello all",
+        group=GROUP,
+        to=[each.device for each in others],
+        certificate=await certified(alice),
+        excluded=[excluded],
+    )
+    taken = SentMessage.decode(sent)
+
+    assert taken.excluded == {excluded}
+    for part, each in zip(taken.parts, others, strict=True):
+        unsealed = await each.unseal(taken.received_by(part), trust=HOUSE.trust)
+        assert (part.device, unsealed.sender, unsealed.group_id) == (each.device, ALICE, b"group")
+        assert await each.decrypt_unsealed(unsealed) == b"hello all"
+
+
+async def test_a_certificate_is_judged_by_the_time_at_which_the_server_took_the_message_in() -> None:
+    alice = await SessionManager.create(MemoryPartitions(), ALICE)
+    bob = await SessionManager.create(MemoryPartitions(), BOB)
+    await met(alice, bob)
+    sealed = await alice.encrypt_sealed(b"x", to=BOB, certificate=await certified(alice))
+
+    assert (await bob.unseal(sealed, trust=HOUSE.trust, taken_at_ms=FAR_MS)).sender == ALICE
+    with pytest.raises(InvalidCertificateError):
+        await bob.unseal(sealed, trust=HOUSE.trust, taken_at_ms=FAR_MS + 1)
+    with pytest.raises(StaleCertificateError):
+        await alice.encrypt_sealed(b"x", to=BOB, certificate=await certified(alice, expires_at_ms=0))
+
+
+async def test_who_hears_that_a_message_was_lost_puts_that_session_aside_and_no_other() -> None:
+    alice = await SessionManager.create(MemoryPartitions(), ALICE)
+    bob = await SessionManager.create(MemoryPartitions(), BOB)
+    await met(alice, bob)
+    sealed = await alice.encrypt_sealed(b"lost", to=BOB, certificate=await certified(alice))
+    unsealed = await bob.unseal(sealed, trust=HOUSE.trust)
+    word = await bob.seal_decryption_error(unsealed, sent_at_ms=7, certificate=await certified(bob))
+
+    heard = await alice.unseal(word, trust=HOUSE.trust)
+    error = await alice.take_decryption_error(heard)
+
+    assert (heard.sender, error.sent_at_ms, error.device_number) == (BOB, 7, ALICE.number)
+    with pytest.raises(NoSessionError):
+        await alice.encrypt(b"x", to=BOB)
+    await alice.process_bundle(BOB, PreKeyBundle.of(await bob.generate_prekeys(one_time=1)))
+    await alice.take_decryption_error(heard)
+    assert await bob.decrypt(await alice.encrypt(b"again", to=BOB), sender=ALICE) == b"again"
+    with pytest.raises(UsageError, match="not answered with another one"):
+        await alice.seal_decryption_error(heard, sent_at_ms=8, certificate=await certified(alice))
 
 
 class SlowPartitions(MemoryPartitions):

@@ -6,6 +6,7 @@ returned had left off. Two tasks may use one manager; a conflict of theirs is ru
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Final
 
 from whisperkit.anyio_runtime import AnyioRuntime
@@ -15,13 +16,17 @@ from whisperkit.ids import ConversationId, DeviceId
 from whisperkit.partitions import Change, Partition
 from whisperkit.ratchet import (
     CiphertextMessage,
+    DecryptionErrorMessage,
     Device,
+    PlaintextContent,
     PreKeyBundle,
     PreKeyUpload,
     PublicKey,
     SafetyNumber,
     SenderKeyDistributionMessage,
+    is_of_current_session,
 )
+from whisperkit.ratchet.sealed_sender import ContentHint, SealingDevice, SenderCertificate, SenderTrust, Unsealed
 from whisperkit.runtime import Runtime
 from whisperkit.stores import PartitionStore, commit_changes
 
@@ -43,6 +48,7 @@ class SessionManager:
     def __init__(self, records: DeviceRecords, ratchet: Device, runtime: Runtime) -> None:
         self._records = records
         self._ratchet = ratchet
+        self._sealing = SealingDevice(records.device, random_bytes=runtime.random)
         self._wall_ms = runtime.wall_ms
 
     @classmethod
@@ -242,3 +248,156 @@ class SessionManager:
             return opened.plaintext
 
         return await self._records.run(decrypt)
+
+    # ---- sealed: the server need not know who writes ----
+
+    async def encrypt_sealed(
+        self,
+        plaintext: bytes,
+        *,
+        to: DeviceId,
+        certificate: SenderCertificate,
+        hint: ContentHint = ContentHint.DEFAULT,
+    ) -> bytes:
+        """Encrypt for a device, and seal who it is from; when this returns the bytes may leave.
+
+        Args:
+            plaintext: What to say.
+            to: For which device.
+            certificate: This device's, from its server.
+            hint: What the other side shall do if it does not open.
+
+        Raises:
+            WhisperError: See `SealingDevice.encrypt`.
+        """
+
+        async def encrypt(turn: Turn) -> bytes:
+            rows = await turn.load(self._ratchet.records_for(to))
+            sealed = self._sealing.encrypt(
+                rows, plaintext, remote=to, certificate=certificate, wall_ms=self._wall_ms(), hint=hint
+            )
+            turn.save(sealed.save)
+            return sealed.body
+
+        return await self._records.run(encrypt)
+
+    async def group_encrypt_sealed(
+        self,
+        plaintext: bytes,
+        *,
+        group: ConversationId,
+        to: Collection[DeviceId],
+        certificate: SenderCertificate,
+        excluded: Collection[str] = (),
+        hint: ContentHint = ContentHint.DEFAULT,
+    ) -> bytes:
+        """Encrypt once for a group, and seal for many devices; a server takes it apart with `SentMessage.decode`.
+
+        Args:
+            plaintext: What to say.
+            group: Which group.
+            to: The devices that get it.
+            certificate: This device's, from its server.
+            excluded: Users who get nothing although they are members.
+            hint: What the others shall do if it does not open.
+
+        Raises:
+            WhisperError: See `SealingDevice.group_encrypt`.
+        """
+
+        async def encrypt(turn: Turn) -> bytes:
+            rows = await turn.load(self._sealing.records_for_many(group, to))
+            sealed = self._sealing.group_encrypt(
+                rows,
+                plaintext,
+                group=group,
+                recipients=to,
+                certificate=certificate,
+                wall_ms=self._wall_ms(),
+                excluded=excluded,
+                hint=hint,
+            )
+            turn.save(sealed.save)
+            return sealed.body
+
+        return await self._records.run(encrypt)
+
+    async def unseal(self, data: bytes, *, trust: SenderTrust, taken_at_ms: int | None = None) -> Unsealed:
+        """Find out who sealed something, and for what; it changes nothing.
+
+        Args:
+            data: What came.
+            trust: Whose certificates are believed.
+            taken_at_ms: When the server took it in, milliseconds since 1970; `None` for now.
+
+        Raises:
+            WhisperError: See `SealingDevice.unseal`.
+        """
+
+        async def unseal(turn: Turn) -> Unsealed:
+            rows = await turn.load(self._sealing.records_for_unseal())
+            wall_ms = self._wall_ms() if taken_at_ms is None else taken_at_ms
+            return self._sealing.unseal(rows, data, trust=trust, wall_ms=wall_ms)
+
+        return await self._records.read(unseal)
+
+    async def decrypt_unsealed(self, unsealed: Unsealed) -> bytes:
+        """Decrypt what was under a seal, to this device or to a group; see `SealingDevice.decrypt` for the errors."""
+
+        async def decrypt(turn: Turn) -> bytes:
+            rows = await turn.load(self._sealing.records_for_unsealed(unsealed))
+            opened = self._sealing.decrypt(rows, unsealed, wall_ms=self._wall_ms())
+            turn.save(opened.save)
+            return opened.plaintext
+
+        return await self._records.run(decrypt)
+
+    async def seal_decryption_error(
+        self, unsealed: Unsealed, *, sent_at_ms: int, certificate: SenderCertificate
+    ) -> bytes:
+        """Tell a sender, outside of the session, that what it sealed cannot be decrypted.
+
+        Args:
+            unsealed: What `decrypt_unsealed` failed on.
+            sent_at_ms: When it was sent, as your transport says: by this the sender finds it.
+            certificate: This device's, from its server.
+
+        Raises:
+            UsageError: It is itself word of such a failure: there is no answer to that.
+            WhisperError: See `DecryptionErrorMessage.about` and `SealingDevice.seal`.
+        """
+        message = unsealed.message
+        if isinstance(message, PlaintextContent):
+            raise UsageError("a decryption error is not answered with another one")
+        error = DecryptionErrorMessage.about(message, sender=unsealed.sender, sent_at_ms=sent_at_ms)
+
+        async def seal(turn: Turn) -> bytes:
+            return self._sealing.seal(
+                await turn.load(self._ratchet.records_for(unsealed.sender)),
+                PlaintextContent.of(error),
+                remote=unsealed.sender,
+                certificate=certificate,
+                wall_ms=self._wall_ms(),
+                # Nobody misses it if it does not open, and that must not be answered.
+                hint=ContentHint.IMPLICIT,
+            )
+
+        return await self._records.read(seal)
+
+    async def take_decryption_error(self, unsealed: Unsealed) -> DecryptionErrorMessage:
+        """Hear that something could not be decrypted, and put the session aside if it is still the one in use.
+
+        If it is put aside, the next `encrypt` raises `NoSessionError`: take a bundle, and send again.
+
+        Raises:
+            WhisperError: See `SealingDevice.decryption_error`.
+        """
+
+        async def take(turn: Turn) -> DecryptionErrorMessage:
+            rows = await turn.load(self._sealing.records_for_unsealed(unsealed))
+            error = self._sealing.decryption_error(rows, unsealed)
+            if is_of_current_session(rows, error, remote=unsealed.sender):
+                turn.save(self._ratchet.archive_session(rows, remote=unsealed.sender).save)
+            return error
+
+        return await self._records.run(take)
