@@ -104,6 +104,26 @@ def test_skipped_seeds_are_read_as_they_were_written_in_their_order(seeds: dict[
     assert list(found.items()) == list(seeds.items())
 
 
+@pytest.mark.parametrize("number", [-1, 1 << 32, 1 << 53])
+def test_a_number_that_no_record_can_have_is_corrupt(number: int) -> None:
+    remote = DeviceId.named("bob", 1)
+
+    with pytest.raises(CorruptStateError, match=f"{number}"):
+        records.session_key(remote, number)
+
+
+@pytest.mark.parametrize("number", [-1, 1 << 32])
+def test_a_session_whose_chain_has_such_a_number_is_corrupt(number: int) -> None:
+    party, peer = (Party(DeviceId.named(name, 1), random_bytes=seeded_bytes(1)) for name in ("alice", "bob"))
+    party.meet(peer)
+    data = party.records[records.session_key(peer.id, 0)]
+    tree = msgpack.unpackb(data)
+    tree[5][0] = [number, *tree[5][0][1:4], 1]
+
+    with pytest.raises(CorruptStateError, match=f"{number}"):
+        records.decode_session(msgpack.packb(tree), lambda suffix: None)
+
+
 def test_half_a_seed_is_refused() -> None:
     with pytest.raises(CorruptStateError):
         records.decode_skipped(bytes(35))

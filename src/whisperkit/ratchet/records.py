@@ -96,6 +96,7 @@ KYBER_PREFIX: Final = b"k/kyber/"
 USED_PREFIX: Final = b"k/used/"
 
 _LAYOUT: Final = 1
+_MAX_NUMBER: Final = (1 << 32) - 1
 _SEED: Final = Struct(">I32s")
 
 # What the row of a session can come to, with all five receiving chains and the post-quantum ratchet at its fullest.
@@ -211,6 +212,9 @@ def _keys_suffix(epoch: int) -> bytes:
 
 
 def _number(number: int) -> bytes:
+    if not 0 <= number <= _MAX_NUMBER:
+        # The device counts its own, and what a peer says is 32 bits: so it was read from a record that lies.
+        raise CorruptStateError(kind="record", reason=f"none has the number {number}")
     return number.to_bytes(4, "big")
 
 
