@@ -11,6 +11,7 @@ import math
 import os
 import sys
 from collections.abc import Sequence
+from getpass import getpass
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -29,15 +30,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
         case "config":
             return _show_config(asked.config)
         case "chat":
-            from examples.chat.plain import chat
-
-            if not asked.plain:
-                print("the full-screen client is not in this version; going on plainly", file=sys.stderr)
-            return chat(asked.name, url=asked.url, folder=asked.data, number=asked.device, wait_s=asked.wait)
+            return _chat(asked)
         case _:
             from examples.demo import run_demo
 
             return run_demo(is_fast=asked.fast, is_stepped=asked.step, keep=asked.keep)
+
+
+def _chat(asked: argparse.Namespace) -> int:
+    from examples.chat.plain import chat
+    from examples.device import device_file
+    from examples.passphrase import NoPassphraseError, lock_for
+    from examples.server.serve import EXIT_CONFIG
+
+    if not asked.plain:
+        print("the full-screen client is not in this version; going on plainly", file=sys.stderr)
+    is_new = not device_file(asked.data, asked.name, asked.device).exists()
+    ask = getpass if sys.stdin.isatty() else None
+    try:
+        lock = lock_for(f"{asked.name}.{asked.device}", is_new=is_new, environ=os.environ, ask=ask)
+    except NoPassphraseError as error:
+        print(error, file=sys.stderr)
+        return EXIT_CONFIG
+    return chat(asked.name, url=asked.url, folder=asked.data, number=asked.device, lock=lock, wait_s=asked.wait)
 
 
 def _parser() -> argparse.ArgumentParser:

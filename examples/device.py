@@ -1,4 +1,9 @@
-"""A device as the examples use it: a `Client` on SQLite, attachments over HTTP, search, all in one folder."""
+"""A device as the examples use it: a `Client` on SQLite, encrypted at rest, attachments over HTTP, and search.
+
+On the disk there is one file, and nothing in it is in clear: everything that a device keeps is in its sealed store,
+what can be searched is in memory only, and an attachment on its way lies encrypted in a temporary file. A file that the
+person saves is theirs, and as it was sent.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +19,8 @@ from urllib.parse import urlsplit
 import anyio
 import httpx
 
+from examples.adapters.sealed import open_sealed
+from examples.adapters.sealed_lock import Lock
 from examples.adapters.sqlite import open_sqlite
 from examples.device_search import SearchIndex
 from examples.net.blob_client import BlobClient
@@ -22,10 +29,14 @@ from examples.server.tokens import token_message
 from whisperkit.client import Client
 from whisperkit.client.blobs import ReadAt
 from whisperkit.client.content import Attachment
+from whisperkit.client.events import EventsLost, Recorded
+from whisperkit.client.standing import Listener
 from whisperkit.errors import TransportError
 from whisperkit.ids import BlobId, ConversationId, DeviceId, MessageId
+from whisperkit.partitions import Partition
+from whisperkit.stores import PartitionStore
 
-__all__ = ["FileSpool", "HttpBlobs", "Phone", "open_phone"]
+__all__ = ["FileSpool", "HttpBlobs", "Phone", "device_file", "open_phone"]
 
 _PIECE_BYTES = 256 * 1024
 # A token is taken anew when it has less than this to live.
@@ -125,12 +136,15 @@ class Phone:
         client: Its client.
         blobs: Its carrier of attachments.
         index: What it can search.
+        store: Where all that it keeps is, also what the program around it wants to keep.
     """
 
-    def __init__(self, client: Client, blobs: HttpBlobs, index: SearchIndex) -> None:
+    def __init__(self, client: Client, blobs: HttpBlobs, index: SearchIndex, store: PartitionStore) -> None:
         self.client = client
         self.blobs = blobs
         self.index = index
+        self.store = store
+        self._heard: Listener | None = None
 
     async def send_file(
         self, conv: ConversationId, path: Path, *, media_type: str, caption: str = ""
@@ -150,16 +164,37 @@ class Phone:
         """Download and decrypt into a file, which is there only once all of it is authentic; returns its size."""
         part = path.with_name(path.name + ".part")
         size = 0
-        with part.open("wb") as file:
-            async for piece in self.client.uploads.download(attachment.blob, attachment.pointer):
-                size += file.write(piece)
+        try:
+            with part.open("wb") as file:
+                async for piece in self.client.uploads.download(attachment.blob, attachment.pointer):
+                    size += file.write(piece)
+        except BaseException:
+            part.unlink(missing_ok=True)  # half a file in clear, which nobody asked for
+            raise
         part.replace(path)
         return size
 
     async def search(self, words: str, *, conv: ConversationId | None = None) -> list[str]:
-        """Snippets of messages with these words, the newest first."""
-        await self.index.fill(self.client)
+        """Snippets of messages with these words, the newest first. The first time, all of the history is read."""
+        await self._fill_index()
         return [hit.snippet for hit in self.index.search(words, conv=conv)]
+
+    async def _fill_index(self) -> None:
+        """Read the history once, and hear of what comes after that."""
+        heard = self._heard
+        if heard is None:
+            heard = self.client.events()
+            await self.index.fill(self.client)
+            # Noted when all of it is in: a filling that was interrupted begins again.
+            self._heard = heard
+        while len(heard):
+            match await heard.get():
+                case Recorded(record, _):
+                    self.index.add(record)
+                case EventsLost():
+                    await self.index.fill(self.client)
+                case _:
+                    pass
 
 
 async def _pieces(path: Path) -> AsyncIterator[bytes]:
@@ -168,9 +203,21 @@ async def _pieces(path: Path) -> AsyncIterator[bytes]:
             yield piece
 
 
+def device_file(folder: Path, name: str, number: int = 1) -> Path:
+    """Where a device is kept."""
+    return folder / f"{name}.{number}.db"
+
+
 @asynccontextmanager
 async def open_phone(
-    folder: Path, name: str, *, url: str, number: int = 1, is_linked: bool = False, beat_s: float = 30.0
+    folder: Path,
+    name: str,
+    *,
+    url: str,
+    lock: Lock,
+    number: int = 1,
+    is_linked: bool = False,
+    beat_s: float = 30.0,
 ) -> AsyncGenerator[Phone]:
     """Open a device, made if it is not there; it connects by itself.
 
@@ -178,22 +225,27 @@ async def open_phone(
         folder: Where it is kept.
         name: The user.
         url: Of the server, such as ``ws://127.0.0.1:8080/ws``.
+        lock: What opens it; a device that is made now is locked with it.
         number: The device's number.
         is_linked: It joins a user who exists.
         beat_s: How often it says that it is there.
+
+    Raises:
+        WrongPassphraseError: It is locked with another lock.
+        StoreError: It cannot be opened: not encrypted, of a newer program, or in use.
     """
     await anyio.Path(folder).mkdir(parents=True, exist_ok=True)
     device = DeviceId.named(name, number)
     parts = urlsplit(url)
     scheme = "https" if parts.scheme == "wss" else "http"
     blobs = HttpBlobs(f"{scheme}://{parts.netloc}", device)
-    stem = f"{name}.{number}"
-    async with open_sqlite(folder / f"{stem}.db") as store:
+    async with open_sqlite(device_file(folder, name, number)) as file:
+        store = await open_sealed(file, lock, clear=[Partition(f"device/{device}")])
         client = Client(store, device, connect=connect(url), name=name, is_linked=is_linked, blobs=blobs, beat_s=beat_s)
         blobs.belongs_to(client)
-        with SearchIndex(folder / f"{stem}-search.db") as index:
+        with SearchIndex() as index:
             try:
                 async with client:
-                    yield Phone(client, blobs, index)
+                    yield Phone(client, blobs, index, store)
             finally:
                 await blobs.close()

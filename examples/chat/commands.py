@@ -85,14 +85,17 @@ class Commands:
         """Do what a line says; what is wrong with it is shown."""
         word, _, rest = line.partition(" ")
         try:
-            if not line.startswith("/") or line.startswith("//"):
-                await self._write(line.removeprefix("/") if line.startswith("//") else line)
-            elif word in COMMANDS:
-                await COMMANDS[word].run(self, rest.strip())
-            else:
-                near = difflib.get_close_matches(word, COMMANDS, n=1)
-                advice = f"did you mean {near[0]}?" if near else "/help lists what there is"
-                raise ValueError(f"there is no such command; {advice}")
+            try:
+                if not line.startswith("/") or line.startswith("//"):
+                    await self._write(line.removeprefix("/") if line.startswith("//") else line)
+                elif word in COMMANDS:
+                    await COMMANDS[word].run(self, rest.strip())
+                else:
+                    near = difflib.get_close_matches(word, COMMANDS, n=1)
+                    advice = f"did you mean {near[0]}?" if near else "/help lists what there is"
+                    raise ValueError(f"there is no such command; {advice}")
+            finally:
+                await self._names.save()
         except (WhisperError, OSError, ValueError) as error:
             self.refusals += 1
             self._say(f"{word if line.startswith('/') else 'not sent'}: {_reason(error)}")

@@ -18,6 +18,7 @@ import time
 from pathlib import Path
 from typing import Final
 
+from examples.adapters.sealed_lock import Lock, WrongPassphraseError
 from examples.chat.commands import Commands
 from examples.chat.names import Names
 from examples.chat.screen import Screen
@@ -38,7 +39,7 @@ EXIT_INTERRUPTED: Final = 130
 _LOOK_S: Final = 0.05
 
 
-def chat(name: str, *, url: str, folder: Path, number: int, wait_s: float) -> int:
+def chat(name: str, *, url: str, folder: Path, number: int, lock: Lock, wait_s: float) -> int:
     """Chat; returns the exit code.
 
     Args:
@@ -46,24 +47,29 @@ def chat(name: str, *, url: str, folder: Path, number: int, wait_s: float) -> in
         url: Of the server.
         folder: Where devices are kept.
         number: Which of the user's devices this is.
+        lock: What opens the device.
         wait_s: How long the end waits for what is on its way.
     """
     set_up_logging("error")
     try:
-        return asyncio.run(_run(name, url, folder, number, wait_s))
+        return asyncio.run(_run(name, url, folder, number, lock, wait_s))
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     except BrokenPipeError:  # whoever read the lines has gone; nor must the flush at exit find nobody there
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_OK
+    except WrongPassphraseError as error:
+        print(f"{name}.{number} in {folder}: {error}", file=sys.stderr)
+        return EXIT_REFUSED
     except (StoreError, OSError) as error:
         print(f"cannot open {name}.{number} in {folder}: {error}", file=sys.stderr)
         return EXIT_UNAVAILABLE
 
 
-async def _run(name: str, url: str, folder: Path, number: int, wait_s: float) -> int:
-    async with open_phone(folder, name, url=url, number=number, is_linked=number > 1) as phone:
-        names = Names(name, folder / f"{name}.{number}-names.txt")
+async def _run(name: str, url: str, folder: Path, number: int, lock: Lock, wait_s: float) -> int:
+    async with open_phone(folder, name, url=url, lock=lock, number=number, is_linked=number > 1) as phone:
+        names = Names(name, phone.store)
+        await names.load()
         screen = Screen(phone.client, names, say=_say, wall_ms=_wall_ms)
         commands = Commands(phone, names, screen, folder=Path())
         await _greet(phone, name, screen, commands)

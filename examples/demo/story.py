@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
 import sqlite3
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -14,6 +15,7 @@ from typing import Final
 
 from rich.progress import Progress, TaskID
 
+from examples.adapters.sealed_lock import KEY_BYTES, KeyLock
 from examples.demo.crowd import Crowd
 from examples.demo.narrator import Narrator
 from examples.demo.processes import ServerProcess
@@ -68,6 +70,7 @@ class Story:
         self._say = narrator
         self._phones = AsyncExitStack()
         self._crowd = Crowd(lambda: server.url)
+        self._lock = KeyLock(os.urandom(KEY_BYTES))
         self._sentence = "gate changed to B12, boarding at ten"
 
     async def tell(self) -> None:
@@ -96,6 +99,7 @@ class Story:
                 self._folder / "phones",
                 name,
                 url=self._server.url,
+                lock=self._lock,
                 number=number,
                 is_linked=is_linked,
                 beat_s=BEAT_S,
@@ -388,21 +392,28 @@ class Story:
         await self._server.stop()
         row = _ciphertext(self._server.folder / "server.db", self.bob.client.device)
         count, files = self._server.holds(self._sentence.encode())
-        mine, _ = _holds(self._folder / "phones", self._sentence.encode())
+        mine, mine_in = _holds(self._folder / "phones", self._sentence.encode())
+        remembered = self._sentence in await self._texts(self.bob, self.chat)
         self._say.panel(
-            f'what the server holds for "{self._sentence}"',
+            f'what the server and the phones hold for "{self._sentence}"',
             [
                 f"sender     {self.alice.client.device}",
                 f"size       {len(row)} bytes of the entry in the inbox of bob.1",
                 f"begins     {row[:32].hex(' ')}",
-                f"the sentence occurs {count} times in {files} files of the server, {mine} times on the phones",
+                f"occurs     {count} times in {files} files of the server, {mine} times in {mine_in} of the phones",
             ],
         )
         self._say.claim(
             "the server holds ciphertext only",
-            expected=(0, True),
-            found=(count, mine > 0),
+            expected=0,
+            found=count,
             evidence=f"{count} times in {files} files",
+        )
+        self._say.claim(
+            "so do the phones: who finds one and not its key reads nothing",
+            expected=(0, True, True),
+            found=(mine, mine_in > 0, remembered),
+            evidence=f"{mine} times in {mine_in} files, and Bob still reads it",
         )
 
 

@@ -91,7 +91,7 @@ def terminal(folder: Path, *arguments: str, bind: str = "127.0.0.1:0") -> Genera
         program = subprocess.Popen(
             [sys.executable, "-m", "examples", *arguments],
             cwd=folder,
-            env=os.environ | {"PYTHONPATH": str(ROOT), "WHISPERKIT_SERVER__BIND": bind},
+            env=os.environ | {"PYTHONPATH": str(ROOT), "WHISPERKIT_SERVER__BIND": bind, "WHISPERKIT_KEY": "5e" * 32},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,

@@ -1,11 +1,9 @@
-"""Search on the device: fed from the history, and made anew from it at any time."""
+"""Search on the device: fed from the history, and made anew from it each time."""
 
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import pytest
 
@@ -60,7 +58,7 @@ def net() -> Iterator[ChatNet]:
 
 @pytest.fixture
 def index() -> Iterator[SearchIndex]:
-    with SearchIndex(":memory:") as index:
+    with SearchIndex() as index:
         yield index
 
 
@@ -135,17 +133,3 @@ def test_two_people_whose_messages_have_one_id_are_both_found(index: SearchIndex
 
     assert fill(index, hers, his) == 2
     assert {hit.sender for hit in index.search("gate")} == {ALICE, BOB}
-
-
-def test_an_index_of_an_earlier_form_is_thrown_away_and_made_anew(tmp_path: Path) -> None:
-    path = tmp_path / "search.db"
-    db = sqlite3.connect(path)
-    db.execute("CREATE TABLE known (id TEXT PRIMARY KEY) WITHOUT ROWID")
-    db.execute("CREATE VIRTUAL TABLE words USING fts5 (text, conv UNINDEXED, id UNINDEXED, at_ms UNINDEXED)")
-    db.close()
-
-    with SearchIndex(path) as index:
-        assert fill(index, said(1, "at the gate")) == 1
-    with SearchIndex(path) as index:
-        assert fill(index, said(1, "at the gate")) == 0
-        assert snippets(index.search("gate")) == ["at the [gate]"]

@@ -11,6 +11,7 @@ from examples.device import HttpBlobs, Phone
 from examples.device_search import SearchIndex
 from whisperkit.client import Client
 from whisperkit.testing.sim_phone import ChatNet, SimPhone
+from whisperkit.testing.sim_runtime import run_now
 
 
 class Person:
@@ -19,7 +20,7 @@ class Person:
     Args:
         net: The world.
         name: Who.
-        folder: Where names are kept and files are saved.
+        folder: Where files are saved.
         phone: The device; one is made if it is not given.
     """
 
@@ -34,9 +35,10 @@ class Person:
     def start(self) -> None:
         """Begin a chat on the phone as it is now."""
         client = self.sim.client
-        names = Names(self.name, self._folder / f"{self.sim.device}-names.txt")
-        self.index = SearchIndex(":memory:")
-        phone = Phone(client, HttpBlobs("http://127.0.0.1:9", client.device), self.index)
+        names = Names(self.name, self.sim.store)
+        run_now(names.load())
+        self.index = SearchIndex()
+        phone = Phone(client, HttpBlobs("http://127.0.0.1:9", client.device), self.index, self.sim.store)
         self.screen = Screen(client, names, say=self.lines.append, wall_ms=self.sim.runtime.wall_ms)
         self.commands = Commands(phone, names, self.screen, folder=self._folder)
         self.sim.runtime.spawn(self.screen.listen, name="screen")

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from examples.chat.names import Names, check_name, group_label
+from whisperkit.errors import OutcomeUnknownError
 from whisperkit.ids import ConversationId, UserId
+from whisperkit.stores import MemoryPartitions
+from whisperkit.testing.faulty import Fault, FaultyPartitions
+from whisperkit.testing.sim_runtime import run_now
 
 ALICE, BOB = UserId.named("alice"), UserId.named("bob")
 
 
 @pytest.fixture
-def names(tmp_path: Path) -> Names:
-    return Names("alice", tmp_path / "names.txt")
+def names() -> Names:
+    return Names("alice", MemoryPartitions())
 
 
 @pytest.mark.parametrize(
@@ -43,14 +45,33 @@ def test_the_person_at_the_device_is_you(names: Names) -> None:
     assert names.user_of("alice") == ALICE
 
 
-def test_names_are_still_known_the_next_time(names: Names, tmp_path: Path) -> None:
-    for name in ("bob", "alice", "Bob", "carol"):
+def test_names_that_were_saved_are_known_the_next_time() -> None:
+    store = MemoryPartitions()
+    names = Names("alice", store)
+    for name in ("bob", "alice", "Bob", "李"):
         names.user_of(name)
+        run_now(names.save())
 
-    again = Names("alice", tmp_path / "names.txt")
+    again = Names("alice", store)
+    run_now(again.load())
 
     assert again.name_of(BOB) == "bob"
-    assert (tmp_path / "names.txt").read_text() == "bob\ncarol\n"
+    assert again.name_of(UserId.named("李")) == "李"
+
+
+def test_a_name_that_could_not_be_saved_is_saved_the_next_time() -> None:
+    store = MemoryPartitions()
+    faults = iter([Fault.UNKNOWN_BEFORE] * 8)
+    names = Names("alice", FaultyPartitions(store, lambda call: next(faults, Fault.NONE)))
+    names.user_of("bob")
+    with pytest.raises(OutcomeUnknownError):
+        run_now(names.save())
+
+    run_now(names.save())
+
+    again = Names("alice", store)
+    run_now(again.load())
+    assert again.name_of(BOB) == "bob"
 
 
 def test_a_stranger_is_meant_by_the_label_that_was_shown(names: Names) -> None:

@@ -6,7 +6,7 @@ import hashlib
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -34,10 +34,10 @@ def client(server: Server, tmp_path: Path) -> Iterator[Open]:
     """Start a client in a terminal, in a folder of its own."""
     terminals: list[Terminal] = []
 
-    def start(name: str, *arguments: str, is_live: bool = True) -> Terminal:
+    def start(name: str, *arguments: str, is_live: bool = True, settings: Mapping[str, str] | None = None) -> Terminal:
         folder = tmp_path / name
         folder.mkdir(exist_ok=True)
-        terminal = Terminal(["chat", name, "--plain", "--url", server.url, *arguments], folder)
+        terminal = Terminal(["chat", name, "--plain", "--url", server.url, *arguments], folder, settings)
         terminals.append(terminal)
         if is_live:
             terminal.until("● live")
@@ -285,3 +285,43 @@ def test_whoever_reads_only_the_beginning_ends_it(server: Server, tmp_path: Path
 
         assert process.wait(timeout=PATIENCE_S) == 0
         assert process.stderr.read() == ""
+
+
+def test_a_passphrase_is_asked_for_and_another_one_opens_nothing(client: Open) -> None:
+    asking = {"WHISPERKIT_KEY": ""}
+    first = client("alice", is_live=False, settings=asking)
+    first.until("a passphrase for alice.1, which is made now")
+    first.type("horse")
+    first.until("once more: ")
+    first.type("horse")
+    first.until("● live")
+    first.type("/quit")
+    assert first.end() == 0
+    assert "horse" not in first.screen
+
+    wrong = client("alice", is_live=False, settings=asking)
+    wrong.until("passphrase of alice.1: ")
+    wrong.type("house")
+    wrong.until("the store does not open: it is another passphrase")
+    assert wrong.end() == 1
+
+    right = client("alice", is_live=False, settings=asking)
+    right.until("passphrase of alice.1: ")
+    right.type("horse")
+    right.until("● live")
+
+
+def test_a_script_without_a_passphrase_is_told_how_to_give_one(server: Server, tmp_path: Path) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-m", "examples", "chat", "alice", "--plain", "--url", server.url],
+        cwd=tmp_path,
+        env=environment({"WHISPERKIT_KEY": ""}),
+        input="hello\n",
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=PATIENCE_S,
+    )
+
+    assert ended.returncode == 78
+    assert "no terminal to ask for the passphrase of alice.1; set WHISPERKIT_PASSPHRASE_FILE" in ended.stderr
