@@ -18,6 +18,7 @@ from whisperkit.ratchet import (
 from whisperkit.ratchet.first_contact import MAX_BASE_KEYS_SEEN
 from whisperkit.ratchet.replenish import PREKEY_KEEP_MS, PREKEY_RENEW_MS
 from whisperkit.ratchet.safety_number import FINGERPRINT_ITERATIONS, FINGERPRINT_VERSION
+from whisperkit.ratchet.sealed_sender import MAX_RECIPIENTS
 from whisperkit.ratchet.sessions import MAX_TRIAL_STEPS
 
 ROOT = Path(__file__).parents[2]
@@ -46,6 +47,7 @@ def test_the_tests_it_names_are_there(test: str) -> None:
         f"after {PREKEY_RENEW_MS // DAY_MS} days, and replaced ones are kept for {PREKEY_KEEP_MS // DAY_MS}",
         f"of version {FINGERPRINT_VERSION} ",
         f"{FINGERPRINT_ITERATIONS:,} times",
+        f"{MAX_RECIPIENTS:,} devices at most",
     ],
 )
 def test_its_numbers_are_those_of_the_code(number: str) -> None:
