@@ -15,7 +15,7 @@ ARGS ?=
 WORKERS ?= 2
 FUZZ_INPUTS ?= 1000000
 
-.PHONY: help demo test check lint types contracts serve chat docs fuzz clean
+.PHONY: help demo test check lint types contracts serve chat docs fuzz interop clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
@@ -56,6 +56,11 @@ fuzz: $(VENV)/.fuzz  ## feed everything that reads bytes FUZZ_INPUTS random and 
 	@$(BIN)/python -m tests.fuzz.guided --inputs $$(( $(FUZZ_INPUTS) / 10 )) $(ARGS)
 	@WHISPERKIT_FUZZ_INPUTS=$$(( $(FUZZ_INPUTS) / 50 )) $(BIN)/python -m pytest -q -n $(WORKERS) -m fuzz --no-cov --hypothesis-profile=fuzz -o faulthandler_timeout=0
 
+# Where the official library cannot be had, the tests are skipped and say why; on CI, that is a failure.
+interop: $(VENV)/.interop  ## talk to the official Signal library, which is installed for it (SEED=n to repeat a run)
+	@$(MAKE) --no-print-directory $(VENV)/.peer || [ -z "$$CI" ]
+	@$(BIN)/python -m pytest tests/interop -m interop -n $(WORKERS) -r fsE --durations=5 $(ARGS)
+
 clean:  ## remove the virtual environment and all that was built
 	rm -rf $(VENV) build dist docs/_build docs/reference/generated .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
@@ -76,7 +81,12 @@ $(VENV)/.pip:
 	@$(PIP) install --quiet --upgrade 'pip>=25.1'  # the first that knows --group
 	@touch $@
 
-$(VENV)/.examples $(VENV)/.test $(VENV)/.fuzz $(VENV)/.docs $(VENV)/.dev: $(VENV)/.%: $(VENV)/.pip pyproject.toml
+$(VENV)/.examples $(VENV)/.test $(VENV)/.fuzz $(VENV)/.interop $(VENV)/.docs $(VENV)/.dev: $(VENV)/.%: $(VENV)/.pip pyproject.toml
 	@echo "installing whisperkit and its dependency group $*"
 	@$(PIP) install --quiet --editable . --group $*
+	@touch $@
+
+# A package of npm, in a folder of its own beneath $(VENV).
+$(VENV)/.peer: $(VENV)/.interop tests/interop/install.py
+	@$(BIN)/python -m tests.interop.install
 	@touch $@
