@@ -30,11 +30,12 @@ from whisperkit.sync.inbox import Inbox, OwnValue, SharedValue
 from whisperkit.sync.roster import MEMBERS, members_at
 from whisperkit.sync.rows import PostRow, decode_row, post_key
 
-__all__ = ["CatchUp", "Page", "Standing"]
+__all__ = ["MAX_PAGE", "CatchUp", "Page", "Standing"]
 
 # Members listed in one part of a snapshot, all conversations together; keeps a part well below a mebibyte.
 MAX_PART_MEMBERS = 5_000
 MAX_PART_ITEMS = 64
+# Entries in one read of an inbox, and rows in one page of a scan.
 MAX_PAGE = 256
 
 

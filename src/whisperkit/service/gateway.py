@@ -75,12 +75,12 @@ class Gateway:
             posted=self.sweeper.posted,
         )
         self.membership = Membership(core, self.catchup, self.poster)
-        self.reader = Reader(core, self.catchup, self.membership)
+        self._open: set[DeviceLink] = set()
+        self.acks = AckSaver(core, self.ticks, self.catchup, lambda: self._open, self.sweeper)
+        self.reader = Reader(core, self.catchup, self.membership, self.acks)
         self.people = People(core, self.catchup)
         self.asides = Asides(core, self.catchup, self.deliver)
         self.presences = Presences(core, self.links, self.ticks.board)
-        self._open: set[DeviceLink] = set()
-        self.acks = AckSaver(core, self.ticks.board, lambda: self._open, self.sweeper)
         self.house = House(core, self.links, lambda: self._open, self.catchup, self.finisher, self.poster)
         self.requests = DeviceRequests(self.people, self.acks, self.links, self.sweeper)
         self.greeter = Greeter(
@@ -88,7 +88,7 @@ class Gateway:
             self.links,
             self.catchup,
             self.people,
-            self.ticks,
+            self.acks,
             self.presences,
             self.sweeper,
             verify=verify,
@@ -311,6 +311,8 @@ class Gateway:
 
     def _acknowledge(self, link: DeviceLink, cursor: Cursor) -> None:
         link.beaten_at = self.core.runtime.now()
+        if self.ticks.board.is_full:
+            return  # the store of marks is away: the device says it again with its next beat, and waits meanwhile
         done = link.acknowledge(cursor)
         self.ticks.delivered(link.device.user, done)
         self.core.hook.delivered(len(done))
@@ -328,7 +330,11 @@ class Gateway:
         self.core.runtime.spawn(partial(self._tell_typing, link, typing.conv), name="typing")
 
     async def _tell_typing(self, link: DeviceLink, conv: ConversationId) -> None:
-        members = await self.membership.members(conv)
+        try:
+            members = await self.membership.members(conv)
+        except Exception:
+            log.info("typing not told", extra={"conversation": conv}, exc_info=True)
+            return
         if link.device.user not in members:
             return
         frame = frames.Typing(conv, link.device.user)

@@ -13,6 +13,7 @@ from typing import Final
 from whisperkit.accounts import AccountTaken
 from whisperkit.errors import InvalidSignatureError, UnauthorisedError
 from whisperkit.ids import DeviceId
+from whisperkit.service.acks import AckSaver
 from whisperkit.service.catchup import CatchUp
 from whisperkit.service.core import Core
 from whisperkit.service.delivery import LinkTable
@@ -20,7 +21,6 @@ from whisperkit.service.link import DeviceLink
 from whisperkit.service.people import People
 from whisperkit.service.presences import Presences
 from whisperkit.service.sweeper import TRIM_ENTRIES, Sweeper
-from whisperkit.service.ticks import Ticks
 from whisperkit.service.window import DeliveryWindow
 from whisperkit.stores import Binding, Newer, Token
 from whisperkit.sync import frames
@@ -52,7 +52,7 @@ class Greeter:
         links: Who is connected here.
         catchup: Compares cursors.
         people: Accounts.
-        ticks: *delivered* for what a cursor acknowledges.
+        acks: HELLO's cursor is an ACK.
         presences: Told of the sign of life.
         sweeper: Lets old entries go.
         verify: Checks the signature of a challenge; `None`: only devices that the application vouches for connect.
@@ -64,7 +64,7 @@ class Greeter:
         links: LinkTable,
         catchup: CatchUp,
         people: People,
-        ticks: Ticks,
+        acks: AckSaver,
         presences: Presences,
         sweeper: Sweeper,
         *,
@@ -74,7 +74,7 @@ class Greeter:
         self._links = links
         self._catchup = catchup
         self._people = people
-        self._ticks = ticks
+        self._acks = acks
         self._presences = presences
         self._sweeper = sweeper
         self._verify = verify
@@ -112,7 +112,7 @@ class Greeter:
         start = inbox.floor_cursor
         if answer is Answer.DELTA and hello.cursor is not None:
             start = hello.cursor
-            await self._acknowledge_from_store(device, start)
+            await self._acks.take_cursor(device, start)
         else:
             start = await self._send_snapshot(link)
         if not link.is_open:
@@ -158,23 +158,6 @@ class Greeter:
             link.bye(ByeCode.SUPERSEDED)
             self._links.remove(link)
         return link.is_open
-
-    async def _acknowledge_from_store(self, device: DeviceId, cursor: Cursor) -> None:
-        """HELLO's cursor is an ACK: raise *delivered* for what lies between the saved mark and it, then save it."""
-        name = inboxes.partition(device)
-        mark = inboxes.acked_mark(cursor.epoch)
-        inbox = await self._catchup.inbox(device)
-        stored = (await self._core.stores.marks.marks([name])).get(name, {})
-        after = max(stored.get(mark, 0), inbox.floor)
-        while after < cursor.seq:
-            page = await self._catchup.page(device, after, limit=min(256, cursor.seq - after))
-            if not page.deliveries:
-                break
-            self._ticks.delivered(device.user, page.deliveries)
-            after = page.deliveries[-1].seq
-        if after > stored.get(mark, 0):
-            await self._ticks.board.flush()
-            self._ticks.board.raise_mark(name, mark, cursor.seq)
 
     async def _send_snapshot(self, link: DeviceLink) -> Cursor:
         floor, parts = await self._catchup.snapshot(link.device)

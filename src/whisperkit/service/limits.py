@@ -27,6 +27,8 @@ class ServiceConfig:
         max_requests: Other requests of one device that wait; more end the connection.
         ack_every: So many acknowledged entries are saved at once.
         ack_after_s: Or so many seconds later.
+        max_pending_marks: Receipts, acks and last seen that wait while the store of marks is away; devices that bring
+            more are asked to come again.
         device_list_s: How old a list of devices may be.
         beat_s: How often a gateway says that it lives.
         lease_s: For how long it is believed.
@@ -51,6 +53,7 @@ class ServiceConfig:
     max_requests: int = 256
     ack_every: int = 64
     ack_after_s: float = 5.0
+    max_pending_marks: int = 100_000
     device_list_s: float = 10.0
     beat_s: float = 10.0
     lease_s: float = 30.0

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from typing import Final
 
+from whisperkit.errors import StoreError
 from whisperkit.partitions import Partition
 from whisperkit.runtime import Mailbox, Runtime
 from whisperkit.stores import Mark, MarkStore
@@ -19,8 +20,8 @@ __all__ = ["MarkBoard"]
 # How long raises gather before they are written together. A first one is written at once.
 GATHER_S: Final = 0.05
 RETRY_S: Final = 1.0
-# Marks beyond this are written before more are taken; a bound on memory, far above one gather.
-MAX_PENDING: Final = 100_000
+# Whoever waits so long for the store to take marks is told that it is away, instead of waiting with ever more others.
+FLUSH_S: Final = 10.0
 
 Key = tuple[Partition, str]
 
@@ -32,16 +33,25 @@ class MarkBoard:
         store: Where they are durable.
         runtime: Time and tasks.
         publish: Told of each group once it is durable.
+        max_pending: Marks that may wait while the store is away: whoever asks for more is refused (`check_room`).
     """
 
-    def __init__(self, store: MarkStore, runtime: Runtime, *, publish: Callable[[Mapping[Key, int]], None]) -> None:
+    def __init__(
+        self,
+        store: MarkStore,
+        runtime: Runtime,
+        *,
+        publish: Callable[[Mapping[Key, int]], None],
+        max_pending: int,
+    ) -> None:
         self._store = store
         self._runtime = runtime
         self._publish = publish
+        self._max_pending = max_pending
         self._pending: dict[Key, int] = {}
         self._writing: dict[Key, int] = {}
         self._wake: Mailbox[None] = runtime.mailbox()
-        self._waiting: list[Callable[[], None]] = []
+        self._waiting: dict[Mailbox[bool], None] = {}
         runtime.spawn(self._serve, name="marks")
 
     def raise_mark(self, partition: Partition, name: str, value: int) -> None:
@@ -53,13 +63,20 @@ class MarkBoard:
             self._pending[key] = value
 
     async def flush(self) -> None:
-        """Wait until all that was raised so far is durable and published."""
+        """Wait until all that was raised so far is durable and published; for nothing that is raised later.
+
+        Raises:
+            StoreError: It took longer than `FLUSH_S`. What was raised is still owed, and written when that is possible.
+        """
         if not self._pending and not self._writing:
             return
         box: Mailbox[bool] = self._runtime.mailbox()
-        self._waiting.append(lambda: box.put(True))
-        self._wake.put(None)
-        await box.get()
+        self._waiting[box] = None
+        if len(self._waiting) == 1:
+            self._wake.put(None)
+        if await box.get(timeout_s=FLUSH_S) is None:
+            self._waiting.pop(box, None)
+            raise StoreError(f"marks were not written within {FLUSH_S:g} s")
 
     async def read(self, partitions: Collection[Partition]) -> dict[Partition, dict[str, int]]:
         """All marks of partitions, those on their way included."""
@@ -74,23 +91,31 @@ class MarkBoard:
 
     @property
     def is_full(self) -> bool:
-        """Whether more marks wait than should."""
-        return len(self._pending) >= MAX_PENDING
+        """Whether as many marks wait as may."""
+        return len(self._pending) >= self._max_pending
+
+    def check_room(self) -> None:
+        """Refuse, if as many marks wait as may.
+
+        Raises:
+            StoreError: The store is away or too slow; come again.
+        """
+        if self.is_full:
+            raise StoreError(f"{len(self._pending)} marks wait to be written; the limit is {self._max_pending}")
 
     async def _serve(self) -> None:
         while True:
             await self._wake.get()
             self._wake.take(1_000)
-            while self._pending:
+            while self._pending or self._waiting:
                 await self._write()
-            waiting, self._waiting = self._waiting, []
-            for told in waiting:
-                told()
 
     async def _write(self) -> None:
         self._writing, self._pending = self._pending, {}
+        # All that they wait for is in this group, or was in one before: who raises a mark from here on is in the next.
+        waiting, self._waiting = self._waiting, {}
         marks = [Mark(partition, name, value) for (partition, name), value in self._writing.items()]
-        while True:
+        while marks:
             try:
                 await self._store.raise_marks(marks)
             except Exception:
@@ -99,6 +124,9 @@ class MarkBoard:
             else:
                 break
         written, self._writing = self._writing, {}
-        self._publish(written)
+        if written:
+            self._publish(written)
+        for box in waiting:
+            box.put(True)
         if not self._waiting:
             await self._runtime.sleep(GATHER_S)

@@ -61,7 +61,7 @@ class Presences:
                 effect.user, PresenceState.ONLINE if isinstance(effect, CameOnline) else PresenceState.OFFLINE
             )
         seen = last_seen_mark(runtime.wall_ms())
-        if seen > self._seen.get(device.user, 0):
+        if seen > self._seen.get(device.user, 0) and not self._board.is_full:
             self._seen[device.user] = seen
             self._board.raise_mark(accounts.partition(device.user), SEEN, seen)
 

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Final
 
 from whisperkit.ids import ConversationId, ConversationSeq, DeviceId
+from whisperkit.service.acks import AckSaver
 from whisperkit.service.catchup import CatchUp
 from whisperkit.service.core import Core
 from whisperkit.service.hello import new_window
@@ -36,12 +37,14 @@ class Reader:
         core: The gateway.
         catchup: Reads pages.
         membership: Who may read a conversation.
+        acks: Takes the cursor of a PULL, which is an ACK, too.
     """
 
-    def __init__(self, core: Core, catchup: CatchUp, membership: Membership) -> None:
+    def __init__(self, core: Core, catchup: CatchUp, membership: Membership, acks: AckSaver) -> None:
         self._core = core
         self._catchup = catchup
         self._membership = membership
+        self._acks = acks
         self._followers: dict[ConversationId, set[DeviceLink]] = {}
 
     def read_on(self, link: DeviceLink) -> None:
@@ -78,6 +81,8 @@ class Reader:
         if not isinstance(standing.answer, inboxes.Delta):
             link.bye(ByeCode.RESYNC)
             return
+        # What the window skips now would never be *delivered*, if the ACK for it was lost.
+        await self._acks.take_cursor(link.device, cursor)
         link.begin(new_window(self._core, cursor), standing.inbox.seq)
         link.read_on()
 
@@ -111,7 +116,13 @@ class Reader:
         return {names[name]: conversations.decode(head.state).seq for name, head in found.items()}
 
     async def follow(self, link: DeviceLink, convs: Sequence[ConversationId]) -> None:
-        mine = [conv for conv in convs[:MAX_FOLLOWED] if await self._membership.is_member(conv, link.device.user)]
+        try:
+            mine = [conv for conv in convs[:MAX_FOLLOWED] if await self._membership.is_member(conv, link.device.user)]
+        except Exception:
+            # The device would wait for heads that nobody tells it of; whatever left this task would end the gateway.
+            log.warning("nothing followed", exc_info=True)
+            link.bye(ByeCode.TRY_LATER, retry_after_s=1)
+            return
         self.unfollow(link)
         if not link.is_open:
             return

@@ -46,7 +46,9 @@ class Ticks:
         self._links = links
         self._writers: dict[ConversationId, dict[UserId, None]] = {}
         self._throttle = PublishThrottle(interval_s=core.config.marks_s)
-        self.board = MarkBoard(core.stores.marks, core.runtime, publish=self._publish)
+        self.board = MarkBoard(
+            core.stores.marks, core.runtime, publish=self._publish, max_pending=core.config.max_pending_marks
+        )
 
     def wrote(self, conv: ConversationId, user: UserId) -> None:
         """Remember who has to be told of ticks."""
@@ -70,7 +72,12 @@ class Ticks:
             self.board.raise_mark(conversations.partition(conv), mark_name(MarkKind.DELIVERED, user), seq)
 
     async def read(self, conv: ConversationId, user: UserId, upto: int) -> None:
-        """The user read a conversation; nobody can have read what no device of theirs acknowledged."""
+        """The user read a conversation; nobody can have read what no device of theirs acknowledged.
+
+        Raises:
+            StoreError: The store cannot be read, or takes no marks.
+        """
+        self.board.check_room()
         name = conversations.partition(conv)
         marks = (await self.board.read([name])).get(name, {})
         delivered = marks.get(mark_name(MarkKind.DELIVERED, user), 0)
