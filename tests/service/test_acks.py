@@ -71,7 +71,7 @@ def test_what_is_acknowledged_while_marks_are_written_is_saved_the_next_time(lab
     gateway = lab.g1.gateway
     ticks = Ticks(gateway.core, gateway.links)
     ticks.board = board = BusyBoard(lab.marks, lab.g1.runtime, publish=publish_nothing, max_pending=10)
-    saver = AckSaver(gateway.core, ticks, gateway.catchup, lambda: [], gateway.sweeper)
+    saver = AckSaver(gateway.core, ticks, gateway.catchup, list, gateway.sweeper)
     link = link_of(gateway, BOB)
     bob.say(upto(bob, 2))
 

@@ -12,7 +12,6 @@ from typing import Final
 
 from whisperkit.accounts import AccountTaken
 from whisperkit.errors import InvalidSignatureError, UnauthorisedError
-from whisperkit.ids import DeviceId
 from whisperkit.service.acks import AckSaver
 from whisperkit.service.catchup import CatchUp
 from whisperkit.service.core import Core
