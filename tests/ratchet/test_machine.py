@@ -132,25 +132,28 @@ class Conversation(RuleBasedStateMachine):
     @precondition(lambda self: self.has_sent())
     @rule(who=st.integers(0, 1), pick=st.integers(0), place=st.integers(0), flip=st.integers(1, 255))
     def alter(self, who: int, pick: int, place: int, flip: int) -> None:
-        kind, body, start = self.pick_inner(who, pick)
-        if body:
-            position = start + place % (len(body) - start)
+        message = self.pick(who, pick)
+        if message is not None:
+            # In a first message only the inner one is authenticated: what is around it names keys.
+            kind, body = message
+            inner = inner_of(message)
+            position = body.index(inner) + place % len(inner)
             self.refuse(who, kind, body[:position] + bytes([body[position] ^ flip]) + body[position + 1 :])
 
     @precondition(lambda self: self.has_sent())
     @rule(who=st.integers(0, 1), pick=st.integers(0), place=st.integers(0))
     def cut_short(self, who: int, pick: int, place: int) -> None:
-        kind, body, _ = self.pick_inner(who, pick)
-        if body:
-            self.refuse(who, kind, body[: place % len(body)])
+        message = self.pick(who, pick)
+        if message is not None:
+            self.refuse(who, message.type, message.body[: place % len(message.body)])
 
     @precondition(lambda self: self.has_sent())
     @rule(who=st.integers(0, 1), pick=st.integers(0))
     def reflect(self, who: int, pick: int) -> None:
         """A message comes back to who sent it."""
-        kind, body, _ = self.pick_inner(who, pick)
-        if body:
-            self.refuse(1 - who, kind, body)
+        message = self.pick(who, pick)
+        if message is not None:
+            self.refuse(1 - who, *message)
 
     # ---- what must hold -----------------------------------------------------------------------------------------
 
@@ -187,13 +190,10 @@ class Conversation(RuleBasedStateMachine):
 
         assert receiver.party.records == before
 
-    def pick_inner(self, who: int, pick: int) -> tuple[MessageType, bytes, int]:
-        """A message that was sent, and where its authenticated part begins: what is around that names keys."""
+    def pick(self, who: int, number: int) -> CiphertextMessage | None:
+        """A message that was sent, if there is one."""
         sent = self.sides[who].sent
-        if not sent:
-            return MessageType.WHISPER, b"", 0
-        message = sent[pick % len(sent)].message
-        return message.type, message.body, message.body.index(inner_of(message))
+        return sent[number % len(sent)].message if sent else None
 
     def has_sent(self) -> bool:
         return any(side.sent for side in self.sides)
