@@ -61,6 +61,7 @@ class Finisher:
         self._deliver = deliver
         self._wanted: dict[ConversationId, list[tuple[int, Done]]] = {}
         self._since: dict[ConversationId, float] = {}
+        # Of conversations finished lately, as many as there are heads: what is forgotten costs work and nothing else.
         self._known: dict[ConversationId, tuple[int, bool]] = {}
 
     def want(self, conv: ConversationId, upto: int, done: Done) -> None:
@@ -181,7 +182,10 @@ class Finisher:
         if row.seq > known:
             # Rows between the head's `fanned_out` and this one that somebody else finished may have to stay.
             is_next = row.seq - 1 <= dropped_upto or (were_own and row.seq - 1 == known)
+            self._known.pop(copies.conv, None)
             self._known[copies.conv] = row.seq, row.is_own_only and is_next
+            if len(self._known) > self._core.config.max_cached_heads:
+                del self._known[next(iter(self._known))]
 
     def _batches(self, copies: Copies, devices: Sequence[DeviceId]) -> Iterator[list[tuple[DeviceId, Item]]]:
         limits = self._core.config.fanout

@@ -33,9 +33,15 @@ class Worker:
         self._finisher = finisher
         self._jobs: Mailbox[bool] = core.runtime.mailbox()
 
+    @property
+    def waiting(self) -> int:
+        """How often it was woken since it looked last: never more than once, also where nobody works."""
+        return len(self._jobs)
+
     def wake(self) -> None:
         """There is a job."""
-        self._jobs.put(True)
+        if not len(self._jobs):
+            self._jobs.put(True)
 
     async def serve(self) -> None:
         """Take jobs, finish what they name, and say that they are done."""
