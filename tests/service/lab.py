@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from hashlib import blake2b
-from typing import Final, NamedTuple, TypeVar
+from random import Random
+from typing import Final, NamedTuple, TypeVar, cast
 
 from whisperkit.errors import InvalidSignatureError
 from whisperkit.fanout import Limits
-from whisperkit.ids import ConversationId, ConversationSeq, DeviceId, MessageId, UserId
+from whisperkit.ids import ConversationId, ConversationSeq, DeviceId, GatewayId, MessageId, UserId
 from whisperkit.partitions import EVERYTHING, Change, Head, Partition, Row, Span
 from whisperkit.runtime import Mailbox, Runtime
 from whisperkit.service import Hook, MessageService, ServiceConfig
@@ -39,10 +40,12 @@ from whisperkit.sync.frames import EntryKind, Frame, RosterChange
 from whisperkit.sync.inbox import Inbox
 from whisperkit.testing import Fault, FaultyPartitions, Stepwise, StoreCall
 from whisperkit.testing.sim_runtime import SimRuntime, SimWorld, run_now
+from whisperkit.transport import Hint, HintResult
 
 T = TypeVar("T")
 F = TypeVar("F", bound=tuple[object, ...])
 
+DAY_MS: Final = 24 * 3_600_000
 NAMES: Final = ("alice", "bob", "carol", "dave", "eve", "frank")
 ALICE, BOB, CAROL, DAVE, EVE, FRANK = (DeviceId.named(name, 1) for name in NAMES)
 EVERYBODY: Final = (ALICE, BOB, CAROL, DAVE, EVE, FRANK)
@@ -83,15 +86,17 @@ class Door:
     Args:
         store: What all gateways share.
         runtime: The gateway's.
+        away: While ``"partitions"`` is in it all calls fail with an error that is the database's own.
     """
 
-    def __init__(self, store: PartitionStore, runtime: Runtime) -> None:
+    def __init__(self, store: PartitionStore, runtime: Runtime, away: Collection[str]) -> None:
         self.calls: list[StoreCall] = []
         self.changes: list[Change] = []
         self.rows_read = 0
         self.held: list[Held] = []
         self._runtime = runtime
         self._store = FaultyPartitions(store, self._fate)
+        self._away = away
         self._hold: Wanted = lambda _call: False
         self._faults: list[tuple[Wanted, Fault]] = []
 
@@ -142,6 +147,8 @@ class Door:
 
     async def _pass(self, call: StoreCall) -> None:
         self.calls.append(call)
+        if "partitions" in self._away:
+            raise OSError("the database is away")
         if self._hold(call):
             box: Mailbox[bool] = self._runtime.mailbox()
             self.held.append(Held(call, box))
@@ -182,6 +189,58 @@ class CountedMarks(MemoryMarks):
         await super().raise_marks(marks)
 
 
+class FlakyBus(LocalBus):
+    """A bus that can be away."""
+
+    def __init__(self, away: Collection[str]) -> None:
+        super().__init__()
+        self._away = away
+
+    async def hint(self, gateway: GatewayId, hints: Sequence[Hint]) -> Sequence[HintResult | None]:
+        if "bus" in self._away:
+            raise OSError("the bus is away")
+        return await super().hint(gateway, hints)
+
+
+class _Flaky:
+    """A door whose calls fail with an error of its own kind, while its name is among those away."""
+
+    def __init__(self, door: object, name: str, away: Collection[str]) -> None:
+        self._door = door
+        self._name = name
+        self._away = away
+
+    def __getattr__(self, method: str) -> Callable[..., Coroutine[object, object, object]]:
+        async def call(*arguments: object, **options: object) -> object:
+            if self._name in self._away:
+                raise OSError(f"{self._name} is away")
+            return await getattr(self._door, method)(*arguments, **options)
+
+        return call
+
+
+def flaky(door: T, name: str, away: Collection[str]) -> T:
+    """The door, which fails while its name is in `away`."""
+    return cast("T", _Flaky(door, name, away))  # it hands all on, so it has whatever methods the door has
+
+
+class World(SimWorld):
+    """A world whose wall clocks can be put forward by days, in which nothing else happens."""
+
+    days = 0.0
+
+    def runtime(self, name: str, *, life: int = 0) -> SimRuntime:
+        made = _Clock(self, name, Random(f"{name}/{life}"))
+        self._runtimes.append(made)
+        return made
+
+
+class _Clock(SimRuntime):
+    def wall_ms(self) -> int:
+        assert isinstance(self.world, World)  # that made it
+        return super().wall_ms() + int(self.world.days * DAY_MS)
+
+
 # ---- the lab --------------------------------------------------------------------------------------------------------
 
 
@@ -219,6 +278,9 @@ class Lab:
         config: Of all gateways.
         hook: Of all gateways.
         rosters: Rooms that the application keeps.
+
+    Attributes:
+        away: Names of doors, as `Stores` has them, whose calls fail for now.
     """
 
     def __init__(
@@ -231,13 +293,14 @@ class Lab:
     ) -> None:
         self.spans = spans
         self.config = config or ServiceConfig(fanout=LIMITS)
-        self.world = SimWorld(1)
+        self.world = World(1)
         self.memory = MemoryPartitions()
         self.marks = CountedMarks()
         self.directory = MemoryDirectory(now=lambda: self.world.now)
         self.jobs = MemoryJobs(now=lambda: self.world.now)
         self.blobs = MemoryBlobs()
-        self.bus = LocalBus()
+        self.away: set[str] = set()
+        self.bus = FlakyBus(self.away)
         self._hook = hook
         self._rosters = rosters
         self._store: PartitionStore = self.memory if spans else Stepwise(self.memory)
@@ -253,13 +316,13 @@ class Lab:
         """Start a gateway, or a later life of one that crashed."""
         life = self._lives[name] = self._lives.get(name, 0) + 1
         runtime = self.world.runtime(name, life=life)
-        door = Door(self._store, runtime)
+        door = Door(self._store, runtime, self.away)
         stores = Stores(
             partitions=door,
-            marks=self.marks,
-            directory=self.directory,
-            jobs=self.jobs,
-            blobs=self.blobs,
+            marks=flaky(self.marks, "marks", self.away),
+            directory=flaky(self.directory, "directory", self.away),
+            jobs=flaky(self.jobs, "jobs", self.away),
+            blobs=flaky(self.blobs, "blobs", self.away),
             rosters=self._rosters,
             bus=self.bus,
         )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from tests.service.conftest import MakeLab
 from tests.service.lab import ALICE, BOB, CAROL, CHAT, EVERYBODY, TEAM, Lab, Phone, users
 from whisperkit.ids import DeviceId
 from whisperkit.presence import LAST_SEEN_STEP_MS
@@ -264,25 +263,18 @@ def test_typing_in_a_conversation_that_is_none_harms_nobody(lab: Lab) -> None:
 # ---- a store or a directory that is away ----------------------------------------------------------------------------
 
 
-async def away(*_arguments: object) -> object:
-    raise OSError("away")
-
-
 @pytest.mark.parametrize("door", ["directory", "marks"])
-def test_presence_goes_on_when_what_was_away_is_back(
-    make_lab: MakeLab, monkeypatch: pytest.MonkeyPatch, door: str
-) -> None:
-    lab = make_lab()
-    lab.settle(TTL_S + 1)
-    alice = lab.phone(ALICE)
+def test_presence_goes_on_when_what_was_away_is_back(old: Lab, door: str) -> None:
+    alice = old.phone(ALICE)
     watch(alice, BOB)
-    lab.settle()
+    old.settle()
+    bob = old.phone(BOB, at=old.start("g2"))
 
-    with monkeypatch.context() as patch:
-        patch.setattr(*((lab.directory, "lookup") if door == "directory" else (lab.marks, "marks")), away)
-        bob = lab.phone(BOB, at=lab.start("g2"))
-        beat(lab, 20, alice, bob)
-    beat(lab, 20, alice, bob)
+    old.away.add(door)
+    watch(alice, BOB)
+    beat(old, 20, alice, bob)
+    old.away.clear()
+    beat(old, 20, alice, bob)
 
     assert alice.bye is None
     assert states(alice) == [OFFLINE, ONLINE]

@@ -159,7 +159,8 @@ class DeviceLink:
                     self._dispatch_waiting()
             except PeerError as error:
                 self.refuse(error)
-            except WhisperError:
+            except Exception:
+                # A store that is away raises what it likes. It must not leave this task: that would end the gateway.
                 log.exception("request failed", extra={"frame": BY_TYPE[type(frame)].name})
                 self.bye(ByeCode.TRY_LATER, retry_after_s=5)
         self._is_serving = False
