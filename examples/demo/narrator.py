@@ -94,11 +94,15 @@ class Narrator:
         self.console.print(f"    [green]✓ {escape(text)}[/green]  [dim]({escape(evidence)})[/dim]")
 
     def panel(self, title: str, lines: Iterable[str]) -> None:
-        """A box that stays for the reader."""
+        """A box that stays for the reader; without a terminal just the lines."""
+        if not self.console.is_terminal:
+            for line in (title, *lines):
+                self.console.print(f"    {escape(line)}")
+            return
         body = "\n".join(escape(line) for line in lines)
         self.console.print(Panel(body, title=escape(title), title_align="left", expand=False))
 
     def progress(self) -> Progress:
-        """A bar for something that takes a while; in a pipe nothing is drawn until it is done."""
+        """A bar for something that takes a while; in a pipe nothing is drawn."""
         columns = (TextColumn("    {task.description}"), BarColumn(), DownloadColumn())
-        return Progress(*columns, console=self.console, transient=not self.console.is_terminal)
+        return Progress(*columns, console=self.console, disable=not self.console.is_terminal)

@@ -8,14 +8,22 @@ import re
 import signal
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 import httpx
 
-__all__ = ["ServerProcess"]
+__all__ = ["SERVE", "ServerProcess", "ServerStoppedError"]
+
+SERVE: Final = (sys.executable, "-m", "examples", "serve")
 
 _LISTENING = re.compile(r"listening on (ws://\S+?):(\d+) ")
 START_S = 20.0
+
+
+class ServerStoppedError(Exception):
+    """The server ended before it listened."""
 
 
 class ServerProcess:
@@ -23,10 +31,12 @@ class ServerProcess:
 
     Args:
         folder: Where its database, attachments and log are.
+        command: Another program, which takes its settings from the environment and says where it listens.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, command: Sequence[str] = SERVE) -> None:
         self.folder = folder
+        self._command = command
         self.port = 0
         self._process: asyncio.subprocess.Process | None = None
 
@@ -61,7 +71,7 @@ class ServerProcess:
         }
         with log:
             self._process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "examples", "serve", env=environment, stdout=asyncio.subprocess.PIPE, stderr=log
+                *self._command, env=environment, stdout=asyncio.subprocess.PIPE, stderr=log
             )
         await asyncio.wait_for(self._until_listening(), START_S)
         return time.monotonic() - began
@@ -73,7 +83,9 @@ class ServerProcess:
             if match := _LISTENING.search(line.decode()):
                 self.port = int(match[2])
                 return
-        raise RuntimeError(f"the server ended with {await self._process.wait()}; see {self.folder / 'server.log'}")
+        raise ServerStoppedError(
+            f"the server ended with code {await self._process.wait()}; see {self.folder}/server.log"
+        )
 
     async def kill(self) -> int:
         """SIGKILL, in the middle of whatever it does; returns the pid that is gone."""

@@ -5,40 +5,27 @@ from __future__ import annotations
 import asyncio
 import shutil
 import tempfile
+from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Final, TypeAlias
 
 from rich.console import Console
 
 from examples.demo.narrator import ClaimFailedError, Narrator
 from examples.demo.processes import ServerProcess
-from examples.demo.story import Story
+from examples.demo.story import CLAIMS, Story
 
-__all__ = ["run_demo"]
+__all__ = ["EXIT_FAILED", "EXIT_INTERRUPTED", "EXIT_OK", "Play", "run_demo", "whole_story"]
 
+EXIT_OK: Final = 0
+EXIT_FAILED: Final = 1
+EXIT_INTERRUPTED: Final = 130
 
-def run_demo(*, is_fast: bool, is_stepped: bool, keep: bool) -> int:
-    """Play; returns the exit code: 0, or 1 if a claim failed."""
-    folder = Path(tempfile.mkdtemp(prefix="whisperkit-demo-"))
-    narrator = Narrator(Console(highlight=False), is_fast=is_fast, is_stepped=is_stepped)
-    try:
-        asyncio.run(_play(folder, narrator))
-    except ClaimFailedError as failed:
-        narrator.console.print(f"\n[bold red]a claim failed: {failed.text}[/bold red]")
-        narrator.console.print(f"the data is kept in {folder}")
-        return 1
-    except KeyboardInterrupt:
-        narrator.console.print("\nstopped")
-        return 130
-    count = len(narrator.claims)
-    narrator.console.print(f"\n[bold]{count} of {count} claims held in {narrator.seconds:.0f} s[/bold]")
-    if keep:
-        narrator.console.print(f"the data is kept in {folder}")
-    else:
-        shutil.rmtree(folder)
-    return 0
+Play: TypeAlias = Callable[[Path, Narrator], Awaitable[None]]
 
 
-async def _play(folder: Path, narrator: Narrator) -> None:
+async def whole_story(folder: Path, narrator: Narrator) -> None:
+    """Start the server and tell all chapters."""
     server = ServerProcess(folder / "server")
     server.folder.mkdir()
     try:
@@ -50,3 +37,50 @@ async def _play(folder: Path, narrator: Narrator) -> None:
         await Story(folder, server, narrator).tell()
     finally:
         await server.stop()
+
+
+def run_demo(*, is_fast: bool, is_stepped: bool, keep: bool, play: Play = whole_story, claims: int = CLAIMS) -> int:
+    """Play; returns the exit code: 0 only if as many claims held as there are.
+
+    Args:
+        is_fast: Without pauses.
+        is_stepped: Wait for a key after each chapter.
+        keep: Keep the data also when all went well.
+        play: What is played.
+        claims: How many claims are in it.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="whisperkit-demo-"))
+    narrator = Narrator(Console(highlight=False, soft_wrap=True), is_fast=is_fast, is_stepped=is_stepped)
+    code = _play(play, folder, narrator, claims)
+    if keep or code == EXIT_FAILED:
+        narrator.console.print(f"the data is kept in {folder}")
+    else:
+        shutil.rmtree(folder)
+    return code
+
+
+def _play(play: Play, folder: Path, narrator: Narrator, claims: int) -> int:
+    say = narrator.console.print
+    try:
+        asyncio.run(_awaited(play, folder, narrator))
+    except ClaimFailedError as failed:
+        say("\na claim failed: ", style="bold red", end="", markup=False)
+        say(failed.text, style="bold red", markup=False)
+        return EXIT_FAILED
+    except KeyboardInterrupt:
+        say("\nstopped")
+        return EXIT_INTERRUPTED
+    except Exception:
+        narrator.console.print_exception()
+        say("\n[bold red]the story could not be told to its end[/bold red]")
+        return EXIT_FAILED
+    held = len(narrator.claims)
+    say(f"\n[bold]{held} of {claims} claims held in {narrator.seconds:.0f} s[/bold]")
+    if held != claims:
+        say(f"[bold red]the story should have come to {claims} claims[/bold red]")
+        return EXIT_FAILED
+    return EXIT_OK
+
+
+async def _awaited(play: Play, folder: Path, narrator: Narrator) -> None:
+    await play(folder, narrator)
