@@ -12,7 +12,7 @@ from typing import Final
 
 from examples.config import Config, ConfigError, load_config
 from examples.logs import set_up_logging
-from examples.net.signals import wait_for_stop
+from examples.net.signals import stop_signals
 from examples.server.app import open_server
 from whisperkit.errors import StoreError
 
@@ -57,14 +57,15 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 
 async def _serve(config: Config) -> int:
-    async with open_server(config) as server:
-        name, schema = config.server.sqlite_path, server.schema
-        print(
-            f"listening on ws://{server.host}:{server.port} ({config.server.profile}, {name}, schema {schema})",
-            flush=True,
-        )
-        stopped_by = await wait_for_stop()
-        log.info("stopping", extra={"signal": stopped_by.name})
-        links, cut = await server.drain(patience_s=config.limits.drain_s)
-        print(f"draining {links} links ... done, 0 unsaved{f', {cut} cut' if cut else ''}", flush=True)
+    with stop_signals() as stop:
+        async with open_server(config) as server:
+            name, schema = config.server.sqlite_path, server.schema
+            print(
+                f"listening on ws://{server.host}:{server.port} ({config.server.profile}, {name}, schema {schema})",
+                flush=True,
+            )
+            stopped_by = await stop
+            log.info("stopping", extra={"signal": stopped_by.name})
+            links, cut = await server.drain(patience_s=config.limits.drain_s)
+            print(f"draining {links} links ... done, 0 unsaved{f', {cut} cut' if cut else ''}", flush=True)
     return EXIT_OK

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from examples.config import load_config
 from examples.logs import set_up_logging
-from examples.net.signals import wait_for_stop
+from examples.net.signals import stop_signals
 from examples.server.app import open_server
 from whisperkit.ids import DeviceId
 from whisperkit.partitions import Change, Head, Partition, Row, Span
@@ -57,10 +57,11 @@ async def main(fault: str) -> None:
     set_up_logging()
     if fault == "tells":
         Path(config.server.sqlite_path).with_name("notes.txt").write_text(f"he said: {os.environ['BROKEN_SENTENCE']}\n")
-    async with open_server(config, wrap=LosingStore if fault == "loses" else None) as server:
-        print(f"listening on ws://{server.host}:{server.port} ({fault})", flush=True)
-        await wait_for_stop()
-        await server.drain(patience_s=config.limits.drain_s)
+    with stop_signals() as stop:
+        async with open_server(config, wrap=LosingStore if fault == "loses" else None) as server:
+            print(f"listening on ws://{server.host}:{server.port} ({fault})", flush=True)
+            await stop
+            await server.drain(patience_s=config.limits.drain_s)
 
 
 asyncio.run(main(sys.argv[1]))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import signal
 
+import anyio.lowlevel
 import pytest
 
-from examples.net.signals import STOP_SIGNALS, wait_for_stop
+from examples.net.signals import STOP_SIGNALS, stop_signals
 
 pytestmark = pytest.mark.anyio
 
@@ -19,22 +19,26 @@ def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, bool]]
 
 
 @pytest.mark.parametrize("number", STOP_SIGNALS)
-async def test_a_signal_ends_the_waiting_and_the_next_one_is_the_systems_again(number: signal.Signals) -> None:
+async def test_a_signal_is_heard_and_the_next_one_is_the_systems_again(number: signal.Signals) -> None:
     before = signal.getsignal(signal.SIGTERM)
-    waiting = asyncio.ensure_future(wait_for_stop())
-    await asyncio.sleep(0)
-    os.kill(os.getpid(), number)
-    os.kill(os.getpid(), number)
 
-    assert await waiting is number
-    assert signal.getsignal(signal.SIGTERM) == before
+    with stop_signals() as stop:
+        os.kill(os.getpid(), number)
+        assert await stop is number
+        assert signal.getsignal(signal.SIGTERM) == before
 
 
-async def test_waiting_may_be_given_up() -> None:
-    waiting = asyncio.ensure_future(wait_for_stop())
-    await asyncio.sleep(0)
-    waiting.cancel()
+async def test_a_signal_that_comes_before_anybody_waits_is_not_lost() -> None:
+    with stop_signals() as stop:
+        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGTERM)
+        await anyio.lowlevel.checkpoint()
 
-    with pytest.raises(asyncio.CancelledError):
-        await waiting
+        assert await stop is signal.SIGTERM
+
+
+async def test_outside_of_the_block_a_signal_is_the_systems() -> None:
+    with stop_signals():
+        assert signal.getsignal(signal.SIGTERM) != signal.SIG_DFL
+
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL

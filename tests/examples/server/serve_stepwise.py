@@ -10,7 +10,7 @@ import os
 
 from examples.config import load_config
 from examples.logs import set_up_logging
-from examples.net.signals import wait_for_stop
+from examples.net.signals import stop_signals
 from examples.server.app import open_server
 from whisperkit.testing import Stepwise
 
@@ -18,10 +18,11 @@ from whisperkit.testing import Stepwise
 async def main() -> None:
     config = load_config(None, environ=os.environ)
     set_up_logging()
-    async with open_server(config, wrap=Stepwise) as server:
-        print(f"listening on ws://{server.host}:{server.port} (stepwise)", flush=True)
-        await wait_for_stop()
-        await server.drain(patience_s=config.limits.drain_s)
+    with stop_signals() as stop:
+        async with open_server(config, wrap=Stepwise) as server:
+            print(f"listening on ws://{server.host}:{server.port} (stepwise)", flush=True)
+            await stop
+            await server.drain(patience_s=config.limits.drain_s)
 
 
 asyncio.run(main())
