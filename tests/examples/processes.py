@@ -21,10 +21,13 @@ __all__ = ["PATIENCE_S", "Server", "Terminal", "environment"]
 PATIENCE_S: Final = 60.0
 _ROOT: Final = Path(__file__).parents[2]
 _EXAMPLES: Final = [sys.executable, "-m", "examples"]
-# Ctrl-C reaches whoever has the terminal as its own.
-_TAKE_TERMINAL: Final = (
-    "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.argv[1], sys.argv[1:])"
-)
+# Ctrl-C reaches whoever has the terminal as its own, and does not ignore it, as what a script starts with "&" does.
+_TAKE_TERMINAL: Final = """
+import fcntl, os, signal, sys, termios
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+signal.signal(signal.SIGINT, signal.SIG_DFL)
+os.execv(sys.argv[1], sys.argv[1:])
+"""
 
 
 def environment(settings: Mapping[str, str] | None = None) -> dict[str, str]:
