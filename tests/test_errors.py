@@ -48,6 +48,7 @@ SAID: list[tuple[WhisperError, str]] = [
         errors.NotMemberError(conversation=ROOM, user=UserId.named("bob")),
         f"{PHONE.user} is not a member of room",
     ),
+    (errors.NoSuchUserError(user=PHONE.user), f"{PHONE.user} has no device"),
     (errors.SendFirstError(device=PHONE, found=9, expected=8), f"outbox number 9 from {PHONE} skips 8"),
     (
         errors.StaleOutboxError(device=PHONE, epoch=2),
@@ -158,6 +159,7 @@ CODES = {
     "MalformedIdError": "ids.malformed",
     "NoSenderKeyError": "ratchet.no-sender-key",
     "NoSessionError": "ratchet.no-session",
+    "NoSuchUserError": "accounts.no-such-user",
     "NotMemberError": "sync.not-member",
     "OutOfTurnError": "wire.out-of-turn",
     "OutboxFullError": "sync.outbox-full",

@@ -37,6 +37,7 @@ __all__ = [
     "MalformedIdError",
     "NoSenderKeyError",
     "NoSessionError",
+    "NoSuchUserError",
     "NotMemberError",
     "OutOfTurnError",
     "OutboxFullError",
@@ -217,6 +218,21 @@ class NotMemberError(ActionRequiredError):
     def __init__(self, *, conversation: ConversationId, user: UserId) -> None:
         super().__init__(f"{user} is not a member of {conversation}")
         self.conversation = conversation
+        self.user = user
+
+
+class NoSuchUserError(ActionRequiredError):
+    """The other one in a conversation of two has no device: nobody would ever get the message.
+
+    Attributes:
+        user: Who is not there.
+    """
+
+    code = "accounts.no-such-user"
+    advice = "check the name; if it is right, send the message again once they have come"
+
+    def __init__(self, *, user: UserId) -> None:
+        super().__init__(f"{user} has no device")
         self.user = user
 
 

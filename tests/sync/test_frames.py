@@ -93,7 +93,7 @@ def test_codes_and_numbers_never_change() -> None:
     }  # fmt: skip
     assert list(frames.EntryKind) == [1, 2, 3, 4, 5, 6]
     assert list(frames.Answer) == [1, 2, 3, 4]
-    assert list(frames.RefusalReason) == [1, 2, 3, 4, 5, 6, 7, 8]
+    assert list(frames.RefusalReason) == [1, 2, 3, 4, 5, 6, 7, 8, 9]
 
 
 @pytest.mark.parametrize("record", RECORDS, ids=lambda record: record.type.__name__)

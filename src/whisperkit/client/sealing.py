@@ -18,8 +18,8 @@ import msgpack
 
 from whisperkit.client.content import KeyGift, bind, encode_content
 from whisperkit.client.records import Turn
-from whisperkit.errors import NoSessionError
-from whisperkit.ids import ConversationId, ConversationSeq, DeviceId, MessageId
+from whisperkit.errors import NoSessionError, NoSuchUserError
+from whisperkit.ids import ConversationId, ConversationSeq, DeviceId, MessageId, UserId
 from whisperkit.ratchet import CiphertextMessage, Device, SenderKeyDistributionMessage
 from whisperkit.strategy import Strategy
 from whisperkit.sync.chat import Membership
@@ -78,6 +78,18 @@ def is_pairwise(membership: Membership) -> bool:
     return membership.is_whole and len(membership.members) <= 2
 
 
+def check_other(membership: Membership, devices: Sequence[DeviceId], *, me: UserId) -> None:
+    """Check that in a conversation of two there is somebody to write to.
+
+    Raises:
+        NoSuchUserError: The other one has no device.
+    """
+    there = {device.user for device in devices}
+    for user in membership.members:
+        if user != me and user not in there:
+            raise NoSuchUserError(user=user)
+
+
 class Sealer:
     """Encrypts.
 
@@ -116,9 +128,11 @@ class Sealer:
 
         Raises:
             MissingSessionsError: There is no session with some of them.
+            NoSuchUserError: The other one of two has no device.
         """
         inside = bind(conv, message_id, content)
         if is_pairwise(membership):
+            check_other(membership, devices, me=self._ratchet.device_id.user)
             copies = await self._copies(turn, [one for one in devices if one not in unreachable], inside)
             # An empty copy tells a device without keys that it has to ask; leaving it out would be a stale list.
             copies |= {device: b"" for device in devices if device in unreachable}

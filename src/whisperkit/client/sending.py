@@ -21,8 +21,15 @@ from whisperkit.client.people import People
 from whisperkit.client.records import Turn
 from whisperkit.client.sealing import Gifts, MissingSessionsError, SealedPost, Sealer, is_pairwise
 from whisperkit.client.standing import FIRST_RETRY_S, Follows, Standing, load_chat
-from whisperkit.errors import ActionRequiredError, BlobGoneError, StoreError, TransportError, UsageError
-from whisperkit.ids import ConversationId, DeviceId, MessageId
+from whisperkit.errors import (
+    ActionRequiredError,
+    BlobGoneError,
+    NoSuchUserError,
+    StoreError,
+    TransportError,
+    UsageError,
+)
+from whisperkit.ids import ConversationId, DeviceId, MessageId, UserId
 from whisperkit.partitions import Row
 from whisperkit.sync import codec, frames, outbox
 from whisperkit.sync.chat import Chat
@@ -37,6 +44,8 @@ log = logging.getLogger("whisperkit.client")
 LOOK_S: Final = 5.0
 # Longer than a server that is busy takes to finish a row.
 UNANSWERED_S: Final = 20.0
+# As the server's refusal says it.
+NO_SUCH_USER: Final = "no such user"
 # Numbers grow when a post is numbered.
 _ROOM_BYTES: Final = 64
 
@@ -150,6 +159,8 @@ class Sender:
                 await self._encrypt(draft, chat, devices, unreachable)
             except MissingSessionsError as missing:
                 unreachable |= set(missing.devices) - await self._people.ensure_sessions(missing.devices)
+            except NoSuchUserError as nobody:
+                return await self._fail_for_nobody(draft, nobody.user)
             else:
                 return True
 
@@ -179,13 +190,28 @@ class Sender:
             return False
         other = await self._people.find_direct(draft.conv)
         if other is not None:
+            if other != self._at.device.user and not await self._people.devices_of([other]):
+                return await self._fail_for_nobody(draft, other)
             change = RosterChange((self._at.device.user, other))
             send = frames.Send(draft.conv, 1, 1, self._at.mint(), EntryKind.ROSTER, None, (), change, None, None)
             await self._enqueue(None, send)
             return False
 
+        return await self._fail_draft(draft, "not member")
+
+    async def _fail_for_nobody(self, draft: Draft, user: UserId) -> bool:
+        self._people.forget_users([user])  # who sends again, knows better: it is asked again at once
+        return await self._fail_draft(draft, NO_SUCH_USER)
+
+    async def _fail_draft(self, draft: Draft, reason: str) -> bool:
+        """Give a message up. If it has a number already, no other message gets that; what is behind goes on."""
+
         async def fail(turn: Turn, follows: Follows) -> None:
-            await self._fail(turn, draft.conv, draft.message_id, "not member", follows)
+            step = outbox.give_up(self._at.box(draft.conv), draft.message_id)
+            if step.put:
+                follows.boxes[draft.conv] = step.state
+                turn.put(step.put)
+            await self._fail(turn, draft.conv, draft.message_id, reason, follows)
             turn.delete([draft.key])
 
         await self._run(fail)

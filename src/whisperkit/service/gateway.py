@@ -29,7 +29,7 @@ from whisperkit.service.members import Membership
 from whisperkit.service.outlet import Outlet
 from whisperkit.service.people import People
 from whisperkit.service.poster import Poster
-from whisperkit.service.posting import PostMessage, PostResult, StaleDevices
+from whisperkit.service.posting import NoSuchUser, PostMessage, PostResult, StaleDevices
 from whisperkit.service.presences import Presences
 from whisperkit.service.reading import Reader
 from whisperkit.service.sweeper import Sweeper
@@ -277,6 +277,8 @@ class Gateway:
                 self._refuse(link, send, RefusalReason.NOT_MEMBER)
             case StaleDevices(missing, extra):
                 self._refuse(link, send, RefusalReason.STALE_DEVICES, missing=missing, extra=extra)
+            case NoSuchUser():
+                self._refuse(link, send, RefusalReason.NO_SUCH_USER)
             case _:
                 self._refuse(link, send, RefusalReason.TRY_LATER, number=1_000)
 

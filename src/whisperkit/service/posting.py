@@ -29,7 +29,7 @@ from whisperkit.sync.inbox import Appended
 from whisperkit.sync.roster import Intervals, decode_intervals, member_key
 from whisperkit.sync.window import Window, decode_window, window_key
 
-__all__ = ["ChangeRoster", "ChangeStrategy", "PostMessage", "PostResult", "StaleDevices"]
+__all__ = ["ChangeRoster", "ChangeStrategy", "NoSuchUser", "PostMessage", "PostResult", "StaleDevices"]
 
 
 class StaleDevices(NamedTuple):
@@ -39,7 +39,13 @@ class StaleDevices(NamedTuple):
     extra: tuple[DeviceId, ...]
 
 
-Answer: TypeAlias = PostAnswer | ModeAnswer | Unchanged | StaleDevices
+class NoSuchUser(NamedTuple):
+    """The other one of two has no device, so nobody would get the message. No number was taken."""
+
+    user: UserId
+
+
+Answer: TypeAlias = PostAnswer | ModeAnswer | Unchanged | StaleDevices | NoSuchUser
 
 
 class PostResult(NamedTuple):
@@ -122,6 +128,7 @@ class PostMessage(_ConversationOperation):
         self.send = send
         self.outbox_seq = outbox_seq
         self.came_at = came_at
+        self._looked_for: UserId | None = None
 
     def draft(self, *, is_member: bool = False) -> Draft:
         """The post as the rule takes it."""
@@ -155,6 +162,9 @@ class PostMessage(_ConversationOperation):
                 work.apply(self.lane, step)
             return PostResult(step.answer, step.state)
         devices = self._audience(members)
+        nobody = self._nobody(members)
+        if nobody is not None:
+            return PostResult(NoSuchUser(nobody), state)
         stale = self._stale(devices)
         if stale is not None:
             return PostResult(stale, state)
@@ -201,6 +211,24 @@ class PostMessage(_ConversationOperation):
         if missing:
             raise Cold(fetch=lambda: lists.fetch(missing))
         return lists.devices(users, but=self.sender)
+
+    def _nobody(self, members: Members | None) -> UserId | None:
+        """The other one of two, if they have no device: what comes before their first would never reach them.
+
+        A larger group goes on without a member who has none.
+        """
+        if members is None or self.send.kind is not EntryKind.MESSAGE:
+            return None
+        others = [user for user in members.now() if user != self.sender.user]
+        lists = self._core.device_lists
+        if len(others) != 1 or lists.account(others[0]).devices:
+            return None
+        other = others[0]
+        if self._looked_for != other:
+            # They may have come a moment ago, at another gateway: that they are not there is never believed unseen.
+            self._looked_for = other
+            raise Cold(fetch=lambda: lists.fetch([other]))
+        return other
 
     def _stale(self, devices: list[DeviceId] | None) -> StaleDevices | None:
         """The difference between the devices that the sender knew and those that there are."""

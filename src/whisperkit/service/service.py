@@ -14,6 +14,7 @@ from typing import NamedTuple, Self
 from whisperkit.accounts import AccountTaken, Linked
 from whisperkit.anyio_runtime import AnyioRuntime
 from whisperkit.errors import (
+    NoSuchUserError,
     NotMemberError,
     OutcomeUnknownError,
     RosterMovedError,
@@ -32,7 +33,7 @@ from whisperkit.service.hook import Hook
 from whisperkit.service.limits import ServiceConfig
 from whisperkit.service.link import DeviceLink
 from whisperkit.service.outlet import Close, Outlet, SendData
-from whisperkit.service.posting import PostMessage, PostResult, StaleDevices
+from whisperkit.service.posting import NoSuchUser, PostMessage, PostResult, StaleDevices
 from whisperkit.service.sweeper import TRIM_ENTRIES
 from whisperkit.stores import LocalBus, Stores
 from whisperkit.sync import conversation as conversations
@@ -286,6 +287,7 @@ class MessageService:
 
         Raises:
             NotMemberError: The sender is no member, or there is no such conversation.
+            NoSuchUserError: It is a conversation of two, and the other one has no device that could get it.
             SendFirstError: A number was skipped.
             StaleOutboxError: The number was used for another message.
             RosterMovedError: The members changed.
@@ -460,6 +462,8 @@ def _posted_seq(
             raise NotMemberError(conversation=conversation, user=sender.user)
         case StaleDevices(missing, extra):
             raise StaleDevicesError(missing=missing, extra=extra)
+        case NoSuchUser(user):
+            raise NoSuchUserError(user=user)
         case Voided():
             raise UsageError("the message was given up under this number")
         case _:

@@ -187,6 +187,8 @@ class RefusalReason(IntEnum):
     """The server is busy: `number` is how many milliseconds to wait."""
     INVALID = 8
     """It can never be taken: give it up."""
+    NO_SUCH_USER = 9
+    """The other one of the two in the conversation has no device: nobody would get it. Give it up."""
 
 
 class FailureReason(IntEnum):
