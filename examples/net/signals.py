@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 __all__ = ["STOP_SIGNALS", "stop_signals"]
@@ -13,7 +13,7 @@ STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 @contextmanager
-def stop_signals() -> Iterator[asyncio.Future[signal.Signals]]:
+def stop_signals() -> Generator[asyncio.Future[signal.Signals]]:
     """Note the first of `STOP_SIGNALS` that comes within the block; wait for it on what is given.
 
     Enter it before anything is said to be ready: who reads that may send the signal at once. A second one ends the
