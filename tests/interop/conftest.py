@@ -11,16 +11,18 @@ import re
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from random import Random, SystemRandom
+from typing import NamedTuple
 
 import pytest
 
 from tests.interop.install import FOLDER, PACKAGE, VERSION
 from tests.interop.peer import Peer
-from tests.interop.sides import Ours, Theirs, Transcript
+from tests.interop.sides import Ours, Side, Theirs, Transcript
 from whisperkit.ids import DeviceId
+from whisperkit.ratchet import CiphertextMessage
 
-MakeOurs = Callable[[str], Ours]
-MakeTheirs = Callable[[str], Theirs]
+MakeOurs = Callable[[DeviceId], Ours]
+MakeTheirs = Callable[[DeviceId], Theirs]
 
 _TRANSCRIPTS = Path(__file__).parents[2] / "build" / "interop"
 _SHOWN_EVENTS = 6
@@ -65,15 +67,14 @@ def transcript(request: pytest.FixtureRequest) -> Transcript:
 
 @pytest.fixture
 def make_ours(rng: Random, transcript: Transcript) -> MakeOurs:
-    return lambda name: Ours(DeviceId.named(name, rng.randint(1, 127)), rng=rng, transcript=transcript)
+    return lambda device_id: Ours(device_id, rng=rng, transcript=transcript)
 
 
 @pytest.fixture
 def make_theirs(official: str, rng: Random, transcript: Transcript) -> Iterator[MakeTheirs]:
     made: list[Theirs] = []
 
-    def make(name: str) -> Theirs:
-        device_id = DeviceId.named(name, rng.randint(1, 127))
+    def make(device_id: DeviceId) -> Theirs:
         made.append(Theirs(device_id, registration_id=rng.randint(1, 16_380), transcript=transcript))
         return made[-1]
 
@@ -83,13 +84,44 @@ def make_theirs(official: str, rng: Random, transcript: Transcript) -> Iterator[
 
 
 @pytest.fixture
-def ours(make_ours: MakeOurs) -> Ours:
-    return make_ours("ours")
+def ours(make_ours: MakeOurs, rng: Random) -> Ours:
+    return make_ours(DeviceId.named("ours", rng.randint(1, 127)))
 
 
 @pytest.fixture
-def theirs(make_theirs: MakeTheirs) -> Theirs:
-    return make_theirs("theirs")
+def theirs(make_theirs: MakeTheirs, rng: Random) -> Theirs:
+    return make_theirs(DeviceId.named("theirs", rng.randint(1, 127)))
+
+
+class Sides(NamedTuple):
+    """Two devices, one of either library, each in its role: Alice begins, Bob answers."""
+
+    alice: Side
+    bob: Side
+
+
+@pytest.fixture(params=["ours begins", "theirs begins"])
+def sides(request: pytest.FixtureRequest, ours: Ours, theirs: Theirs) -> Sides:
+    return Sides(ours, theirs) if request.param == "ours begins" else Sides(theirs, ours)
+
+
+def begin(alice: Side, bob: Side, *, one_time: bool = True) -> None:
+    """Begin a session from a fresh bundle."""
+    alice.begin(bob.bundle(one_time=one_time), remote=bob.id)
+
+
+def converse(alice: Side, bob: Side) -> None:
+    """Begin a session, and let both be heard in it."""
+    begin(alice, bob)
+    tell(alice, bob, b"hello")
+    tell(bob, alice, b"hi")
+
+
+def tell(sender: Side, receiver: Side, plaintext: bytes) -> CiphertextMessage:
+    """Write a message, and let it arrive."""
+    message = sender.encrypt(plaintext, remote=receiver.id)
+    assert receiver.decrypt(message, sender=sender.id) == plaintext
+    return message
 
 
 # ---- what is shown when they differ ---------------------------------------------------------------------------------

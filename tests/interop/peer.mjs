@@ -24,6 +24,7 @@
 //   skdm       {d} -> {m}              skproc {addr, m}      sender key distribution messages for a distribution id
 //   rotate     {d}                     forget the own sender key
 //   genc       {d, pt} -> {m}          gdec {addr, m} -> {pt}
+//   gencmany   {d, pt, n} -> {ms}      n times the same
 //   sign       {m} -> {s}              verify {k, m, s} -> {ok}       agree {k} -> {s}
 //   number     {addr, local, remote, k} -> {digits, scannable}        a safety number of version 2
 //   compare    {local, remote, k, other} -> {ok}                      with the scanned bytes of the other side
@@ -235,6 +236,11 @@ const ops = {
   },
   async rotate(me, { d }) { me.rows.delete(key('sender-key', me.address, d)); return {}; },
   async genc(me, { d, pt }) { return { m: hex((await S.groupEncrypt(me.address, d, me.senderKeys, un(pt))).serialize()) }; },
+  async gencmany(me, { d, pt, n }) {
+    const ms = [];
+    for (let i = 0; i < n; i++) ms.push((await ops.genc(me, { d, pt })).m);
+    return { ms };
+  },
   async gdec(me, { addr, m }) { return { pt: hex(await S.groupDecrypt(address(addr), me.senderKeys, un(m))) }; },
 
   async sign(me, { m }) { return { s: hex(me.private.sign(un(m))) }; },

@@ -11,13 +11,12 @@ from typing import Any, Final
 
 from tests.interop.install import FOLDER, node
 
-__all__ = ["Answer", "OfficialDuplicateError", "OfficialError", "Peer", "PeerGoneError"]
+__all__ = ["Answer", "OfficialDuplicateError", "OfficialError", "OfficialUntrustedError", "Peer", "PeerGoneError"]
 
 # Any: JSON. What is read from it goes through `bytes.fromhex` or a comparison at once.
 Answer = dict[str, Any]
 
 _PROGRAM: Final = Path(__file__).with_name("peer.mjs")
-_DUPLICATE: Final = 1
 # For one request. The slowest, 25,000 messages, takes ten seconds.
 _TIMEOUT_S: Final = 120.0
 
@@ -42,6 +41,13 @@ class OfficialError(Exception):
 
 class OfficialDuplicateError(OfficialError):
     """The official library had this message before."""
+
+
+class OfficialUntrustedError(OfficialError):
+    """The official library trusts another identity key for this device."""
+
+
+_KINDS: Final = {1: OfficialDuplicateError, 3: OfficialUntrustedError}
 
 
 class Peer:
@@ -80,8 +86,7 @@ class Peer:
         answer: Answer = json.loads(line)
         if "err" not in answer:
             return answer
-        kind = OfficialDuplicateError if answer["code"] == _DUPLICATE else OfficialError
-        raise kind(answer["err"], answer["code"], answer["text"])
+        raise _KINDS.get(answer["code"], OfficialError)(answer["err"], answer["code"], answer["text"])
 
     def close(self) -> None:
         """End the process, by its id, whatever it is doing."""

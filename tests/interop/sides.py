@@ -14,8 +14,8 @@ from typing import Protocol
 
 import msgpack
 
-from tests.interop.peer import Answer, OfficialDuplicateError, OfficialError, Peer
-from whisperkit.errors import ActionRequiredError, DuplicateMessageError, PeerError
+from tests.interop.peer import Answer, OfficialDuplicateError, OfficialError, OfficialUntrustedError, Peer
+from whisperkit.errors import ActionRequiredError, DuplicateMessageError, PeerError, UntrustedIdentityError
 from whisperkit.ids import ConversationId, DeviceId
 from whisperkit.partitions import Span
 from whisperkit.ratchet import (
@@ -31,11 +31,12 @@ from whisperkit.ratchet.sealed_sender import ContentHint, SealingDevice, SenderC
 from whisperkit.ratchet.session import Session
 from whisperkit.ratchet.sessions import SessionShelf
 
-__all__ = ["DUPLICATE", "NOW_MS", "REFUSED", "Ours", "Side", "Theirs", "Transcript"]
+__all__ = ["DUPLICATE", "NOW_MS", "REFUSED", "UNTRUSTED", "Ours", "Side", "Theirs", "Transcript"]
 
 # What a message that cannot be opened ends in, on either side; nothing else may come out.
 REFUSED = (PeerError, ActionRequiredError, OfficialError)
 DUPLICATE = (DuplicateMessageError, OfficialDuplicateError)
+UNTRUSTED = (UntrustedIdentityError, OfficialUntrustedError)
 
 NOW_MS = 1_800_000_000_000
 
@@ -84,6 +85,8 @@ class Side(Protocol):
 
     def archive(self, remote: DeviceId) -> None: ...
 
+    def accept(self, identity_key: bytes, *, remote: DeviceId) -> None: ...
+
     def has_session(self, remote: DeviceId, *, wall_ms: int = NOW_MS) -> bool: ...
 
     def distribution(self, group: ConversationId) -> bytes: ...
@@ -93,6 +96,8 @@ class Side(Protocol):
     def take_distribution(self, message: bytes, *, sender: DeviceId) -> None: ...
 
     def group_encrypt(self, plaintext: bytes, *, group: ConversationId) -> bytes: ...
+
+    def group_encrypt_many(self, plaintext: bytes, count: int, *, group: ConversationId) -> list[bytes]: ...
 
     def group_decrypt(self, body: bytes, *, sender: DeviceId) -> bytes: ...
 
@@ -175,6 +180,11 @@ class Ours:
         self._save(self.device.archive_session(self._load(self.device.records_for(remote)), remote=remote).save)
         self._transcript.note(self._name, "archive", remote=remote)
 
+    def accept(self, identity_key: bytes, *, remote: DeviceId) -> None:
+        records = self._load(self.device.records_for(remote))
+        self._save(self.device.accept_identity(records, identity_key, remote=remote, wall_ms=NOW_MS).save)
+        self._transcript.note(self._name, "accept", remote=remote, identity=identity_key)
+
     def has_session(self, remote: DeviceId, *, wall_ms: int = NOW_MS) -> bool:
         records = self._load(self.device.records_for(remote))
         return self.device.has_session(records, remote=remote, wall_ms=wall_ms)
@@ -199,6 +209,9 @@ class Ours:
         self._save(sealed.save)
         self._transcript.note(self._name, "group_encrypt", plaintext=plaintext, body=sealed.message.body)
         return sealed.message.body
+
+    def group_encrypt_many(self, plaintext: bytes, count: int, *, group: ConversationId) -> list[bytes]:
+        return [self.group_encrypt(plaintext, group=group) for _ in range(count)]
 
     def group_decrypt(self, body: bytes, *, sender: DeviceId) -> bytes:
         self._transcript.note(self._name, "group_decrypt", sender=sender, body=body)
@@ -342,6 +355,10 @@ class Theirs:
         self.ask("archive", addr=_address(remote))
         self._transcript.note(self._name, "archive", remote=remote)
 
+    def accept(self, identity_key: bytes, *, remote: DeviceId) -> None:
+        self.ask("trust", addr=_address(remote), k=identity_key.hex())
+        self._transcript.note(self._name, "accept", remote=remote, identity=identity_key)
+
     def has_session(self, remote: DeviceId, *, wall_ms: int = NOW_MS) -> bool:
         return self.ask("sessions", addr=_address(remote), now=wall_ms)["current"] is True
 
@@ -359,6 +376,10 @@ class Theirs:
         body = bytes.fromhex(self.ask("genc", d=str(distribution_id(group)), pt=plaintext.hex())["m"])
         self._transcript.note(self._name, "group_encrypt", plaintext=plaintext, body=body)
         return body
+
+    def group_encrypt_many(self, plaintext: bytes, count: int, *, group: ConversationId) -> list[bytes]:
+        answer = self.ask("gencmany", d=str(distribution_id(group)), pt=plaintext.hex(), n=count)
+        return [bytes.fromhex(body) for body in answer["ms"]]
 
     def group_decrypt(self, body: bytes, *, sender: DeviceId) -> bytes:
         self._transcript.note(self._name, "group_decrypt", sender=sender, body=body)
