@@ -187,6 +187,7 @@ class Story:
         self._say.event("bob.1", "✈ offline")
         texts = [self._sentence, *(f"message {n} of ten" for n in range(2, 11))]
         ids = [await self.alice.client.send(self.chat, text) for text in texts]
+        self._sentence_id = ids[0]
         tick = await self._status(self.alice, self.chat, ids[-1], MessageStatus.SENT)
         self._say.event(
             "alice.1", f'"{self._sentence[:12]}" … nine more   {tick} ×10', "ten wait in the inbox of bob.1"
@@ -393,7 +394,7 @@ class Story:
 
     async def what_the_server_holds(self) -> None:
         await self._server.stop()
-        row = _ciphertext(self._server.folder / "server.db", self.bob.client.device)
+        row = _ciphertext(self._server.folder / "server.db", self.bob.client.device, self._sentence_id)
         count, files = self._server.holds(self._sentence.encode())
         mine, mine_in = _holds(self._folder / "phones", self._sentence.encode())
         remembered = self._sentence in await self._texts(self.bob, self.chat)
@@ -409,9 +410,9 @@ class Story:
         )
         self._say.claim(
             "the server holds ciphertext only",
-            expected=0,
-            found=count,
-            evidence=f"{count} times in {files} files",
+            expected=(0, True),
+            found=(count, len(row) > 0),
+            evidence=f"{count} times in {files} files, and the message is there",
         )
         self._say.claim(
             "so do the phones: who finds one and not its key reads nothing",
@@ -474,14 +475,14 @@ def _holds(folder: Path, words: bytes) -> tuple[int, int]:
     return sum(path.read_bytes().count(words) for path in files), len(files)
 
 
-def _ciphertext(path: Path, device: DeviceId) -> bytes:
-    """The largest entry in a device's inbox."""
+def _ciphertext(path: Path, device: DeviceId, message_id: MessageId) -> bytes:
+    """The entry of a message in a device's inbox, as the server has it; empty if it has none."""
     db = sqlite3.connect(path)
     try:
         found = db.execute(
             "SELECT value FROM row WHERE partition = (SELECT id FROM head WHERE partition = ?)"
-            " AND key >= x'652f' AND key < x'6530' ORDER BY key DESC LIMIT 1",
-            (f"inbox/{device}",),
+            " AND key >= x'652f' AND key < x'6530' AND instr(value, ?)",
+            (f"inbox/{device}", bytes(message_id)),
         ).fetchone()
     finally:
         db.close()

@@ -118,7 +118,6 @@ async def test_a_server_that_loses_a_message_is_found_out(teller: Teller, monkey
 
     hers, his = cast("tuple[list[str], list[str]]", failed.value.found)  # the two histories, as the claim says
     assert len(hers) == 11
-    assert his[-1] == hers[-1]
     assert set(his) < set(hers)
 
 
@@ -134,7 +133,7 @@ async def test_a_server_that_holds_what_was_said_is_found_out(teller: Teller, mo
     with pytest.raises(ClaimFailedError, match="the server holds ciphertext only") as failed:
         await teller.tell([*UP_TO_THE_FLIGHT, Story.what_the_server_holds], command=[*BROKEN, "tells"])
 
-    assert (failed.value.expected, failed.value.found) == (0, 1)
+    assert failed.value.found == (1, True)
 
 
 async def test_a_server_that_does_not_start_is_told_of(teller: Teller) -> None:
