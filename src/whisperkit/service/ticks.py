@@ -8,7 +8,7 @@ to the user's own devices, at most once a second each; whoever misses it asks wi
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Final
+from typing import Final, cast
 
 from whisperkit.ids import ConversationId, ConversationSeq, UserId
 from whisperkit.partitions import Partition
@@ -18,8 +18,10 @@ from whisperkit.service.delivery import LinkTable
 from whisperkit.service.link import DeviceLink
 from whisperkit.service.marks import Key, MarkBoard
 from whisperkit.service.window import Delivery
+from whisperkit.strategy import Strategy
 from whisperkit.sync import conversation as conversations
 from whisperkit.sync import frames
+from whisperkit.sync.conversation import Conversation
 from whisperkit.sync.frames import EntryKind
 
 __all__ = ["Ticks"]
@@ -27,6 +29,8 @@ __all__ = ["Ticks"]
 # Users who wrote in a conversation lately, and conversations for which they are remembered.
 MAX_WRITERS: Final = 16
 MAX_CONVERSATIONS: Final = 50_000
+# Marks of which is remembered what was told of them; beyond it a smaller value may be told again, which is no harm.
+MAX_TOLD: Final = 50_000
 # A conversation of more members than this is asked with MARKS, for counts.
 MAX_MARKS: Final = 1_024
 
@@ -45,6 +49,7 @@ class Ticks:
         self._core = core
         self._links = links
         self._writers: dict[ConversationId, dict[UserId, None]] = {}
+        self._told: dict[Key, int] = {}
         self._throttle = PublishThrottle(interval_s=core.config.marks_s)
         self.board = MarkBoard(
             core.stores.marks, core.runtime, publish=self._publish, max_pending=core.config.max_pending_marks
@@ -85,19 +90,26 @@ class Ticks:
         if head is None:
             return
         state = conversations.decode(head.state)
-        # What is pulled is never acknowledged: there the head is the bound.
-        clamped = min(upto, state.seq if state.pulled_seq > delivered else delivered)
+        # What is pulled is never acknowledged: up to there anybody may have read.
+        clamped = min(upto, max(delivered, state.pulled_seq))
         self._core.hook.marked("read", "raised" if clamped == upto else "ahead")
         for kind in (MarkKind.DELIVERED, MarkKind.READ):
-            self.board.raise_mark(name, mark_name(kind, user), clamped)
+            if clamped > marks.get(mark_name(kind, user), 0):
+                self.board.raise_mark(name, mark_name(kind, user), clamped)
 
     async def tell(self, link: DeviceLink, convs: Iterable[ConversationId]) -> None:
-        """Answer MARKS for conversations that the device's user is in."""
-        for conv in convs:
-            name = conversations.partition(conv)
-            # What is on its way is not told: a crash would take the tick back (model m06).
-            marks = (await self._core.stores.marks.marks([name])).get(name, {})
-            for frame in _mark_frames(conv, marks)[:MAX_MARKS]:
+        """Answer MARKS for conversations that the device's user is in: of a hall with the user's own only."""
+        names = {conversations.partition(conv): conv for conv in convs}
+        if not names:
+            return
+        heads = await self._core.stores.partitions.heads(names)
+        # What is on its way is not told: a crash would take the tick back (model m06).
+        found = await self._core.stores.marks.marks(names)
+        for name, conv in names.items():
+            told = _mark_frames(conv, found.get(name, {}))
+            if name in heads and conversations.decode(heads[name].state).strategy is Strategy.MEGA:
+                told = [frame for frame in told if frame.user == link.device.user]
+            for frame in told[:MAX_MARKS]:
                 link.send(frame)
 
     # ---- telling ----
@@ -107,10 +119,25 @@ class Ticks:
             conv, user = _conversation_of(partition), _user_of(name)
             if conv is None or user is None:
                 continue
-            writers = self._writers.get(conv, {})
-            for observer in {*writers, user} if name.startswith("read/") else writers:
-                if self._links.of_user(observer):
+            writers = {} if self._is_hall(partition) else self._writers.get(conv, {})
+            observers = {*writers, user} if name.startswith("read/") else writers
+            here = [observer for observer in observers if self._links.of_user(observer)]
+            if here and self._is_news((partition, name), value):
+                for observer in here:
                     self._offer(conv, observer, {name: value})
+
+    def _is_hall(self, partition: Partition) -> bool:
+        """Whether members pull. A gateway that has forgotten the head has forgotten who wrote there, too, mostly."""
+        known = self._core.cache.get(partition)
+        return known is not None and cast("Conversation", known[1]).strategy is Strategy.MEGA
+
+    def _is_news(self, key: Key, value: int) -> bool:
+        """Whether a mark is above what was told: of a user with two devices the slower one acknowledges less."""
+        before = self._told.pop(key, 0)
+        self._told[key] = max(before, value)
+        if len(self._told) > MAX_TOLD:
+            del self._told[next(iter(self._told))]
+        return value > before
 
     def _offer(self, conv: ConversationId, observer: UserId, marks: Mapping[str, int]) -> None:
         now = self._core.runtime.now()

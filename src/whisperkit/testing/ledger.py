@@ -88,6 +88,7 @@ class Ledger:
         self.deliveries = 0
         self.fanned_out: dict[ConversationId, int] = {}
         self.heads: dict[ConversationId, int] = {}
+        self.halls: set[ConversationId] = set()
         self.marks: dict[tuple[Partition, str], int] = {}
         self.acknowledged: dict[MessageId, tuple[DeviceId, ConversationId, ConversationSeq, float]] = {}
         self.linked: dict[UserId, dict[DeviceId, int]] = {}
@@ -140,6 +141,9 @@ class Ledger:
         if head.fanned_out > head.seq:
             raise Violation("finished too much", f"{self._conv(conv)}: {head.fanned_out} of {head.seq} rows")
         self.heads[conv] = head.seq
+        self.halls.discard(conv)
+        if head.strategy is Strategy.MEGA:
+            self.halls.add(conv)
         self._finished(conv, head.fanned_out)
 
     def _finished(self, conv: ConversationId, upto: int) -> None:

@@ -568,7 +568,7 @@ class Simulation:
         yield from self._wrong_ticks(device, program)
 
     def _wrong_ticks(self, device: _Device, program: SimDevice) -> Iterator[Violation]:
-        """What a sender sees of a message is what the marks say."""
+        """What a sender sees of a message is what the marks say; in a hall nobody is told of others."""
         for sender, conv, _, _ in self.ledger.acknowledged.values():
             if sender != device.device or not program.is_member(conv):
                 continue
@@ -576,6 +576,8 @@ class Simulation:
             for (partition, name), value in self.ledger.marks.items():
                 kind, _, user = name.partition("/")
                 if partition != where or kind not in ("delivered", "read"):
+                    continue
+                if conv in self.ledger.halls and user != device.device.user:
                     continue
                 shown = {
                     mark.name.lower(): seq for (c, u, mark), seq in program.shown.items() if c == conv and u == user
