@@ -20,6 +20,7 @@ from whisperkit.ids import ConversationId, DeviceId
 from whisperkit.partitions import Span
 from whisperkit.ratchet import (
     CiphertextMessage,
+    DecryptionErrorMessage,
     Device,
     MessageType,
     PreKeyBundle,
@@ -244,6 +245,12 @@ class Ours:
         opened = self.sealing.decrypt(records, unsealed, wall_ms=NOW_MS)
         self._save(opened.save)
         return unsealed, opened.plaintext
+
+    def decryption_error(self, body: bytes, *, trust: SenderTrust) -> DecryptionErrorMessage:
+        """Unseal the word of a device that it could not decrypt something."""
+        records = self._load(self.sealing.records_for_unseal())
+        unsealed = self.sealing.unseal(records, body, trust=trust, wall_ms=NOW_MS)
+        return self.sealing.decryption_error(self._load(self.sealing.records_for_unsealed(unsealed)), unsealed)
 
     def seal_for_group(
         self, plaintext: bytes, *, group: ConversationId, to: list[DeviceId], certificate: bytes, hint: ContentHint
