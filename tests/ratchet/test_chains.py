@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-from typing import Any
-
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -19,7 +14,6 @@ from whisperkit.ratchet.chains import (
     decrypt_body,
     encrypt_body,
     group_message_keys,
-    hkdf,
     message_keys,
     message_seed,
     next_chain_key,
@@ -27,18 +21,7 @@ from whisperkit.ratchet.chains import (
 )
 from whisperkit.ratchet.curve import SharedSecret
 
-# Vectors are JSON of many shapes, hence `Any`.
-VECTORS: dict[str, Any] = json.loads((Path(__file__).parent.parent / "vectors/signal/keys.json").read_text())
 KEYS = MessageKeys(bytes(32), MacKey(bytes(32)), bytes(16))
-
-
-@pytest.mark.parametrize("case", VECTORS["hkdf"], ids=lambda case: str(case["length"]))
-def test_hkdf_is_that_of_the_official_library(case: dict[str, Any]) -> None:
-    salt = bytes.fromhex(case["salt"]) if case["salt"] else None
-
-    okm = hkdf(bytes.fromhex(case["ikm"]), bytes.fromhex(case["info"]), case["length"], salt=salt)
-
-    assert okm.hex() == case["okm"]
 
 
 def test_seed_and_next_link_of_a_chain_have_nothing_in_common() -> None:

@@ -7,7 +7,6 @@ when keys are made, is known only when the message arrives.
 
 from __future__ import annotations
 
-import hmac
 from typing import Final, NamedTuple, NewType
 
 from cryptography.hazmat.primitives.ciphers import Cipher
@@ -16,6 +15,7 @@ from cryptography.hazmat.primitives.ciphers.modes import CBC
 
 from whisperkit.errors import InvalidMessageError
 from whisperkit.ratchet.curve import SharedSecret
+from whisperkit.ratchet.prepared_hmac import NO_SALT, hkdf, hmac_sha256
 from whisperkit.ratchet.redaction import redacted
 
 __all__ = [
@@ -27,7 +27,6 @@ __all__ = [
     "decrypt_body",
     "encrypt_body",
     "group_message_keys",
-    "hkdf",
     "message_keys",
     "message_seed",
     "next_chain_key",
@@ -47,8 +46,6 @@ MacKey = NewType("MacKey", bytes)
 """The key of one message's MAC: 32 bytes."""
 
 _BLOCK_BYTES: Final = 16
-_HASH_BYTES: Final = 32
-_NO_SALT: Final = bytes(_HASH_BYTES)
 _PADS: Final = tuple(bytes([n]) * n for n in range(_BLOCK_BYTES + 1))
 
 
@@ -67,19 +64,6 @@ class MessageKeys(NamedTuple):
 
     def __repr__(self) -> str:
         return redacted(self)
-
-
-def hkdf(ikm: bytes, info: bytes, size: int, *, salt: bytes | None = None) -> bytes:
-    """HKDF with SHA-256 (RFC 5869); no salt means 32 zero bytes."""
-    prk = hmac.digest(_NO_SALT if salt is None else salt, ikm, "sha256")
-    block = hmac.digest(prk, info + b"\x01", "sha256")
-    out = block
-    counter = 1
-    while len(out) < size:
-        counter += 1
-        block = hmac.digest(prk, block + info + bytes([counter]), "sha256")
-        out += block
-    return out[:size]
 
 
 def next_root(root_key: RootKey, secret: SharedSecret) -> tuple[RootKey, ChainKey]:
@@ -101,7 +85,7 @@ def message_seed(chain_key: ChainKey) -> MessageSeed:
     Spec:
         Double Ratchet rev. 4, "Recommended cryptographic algorithms", ``KDF_CK`` with the constant 0x01.
     """
-    return MessageSeed(hmac.digest(chain_key, b"\x01", "sha256"))
+    return MessageSeed(hmac_sha256(chain_key, b"\x01"))
 
 
 def next_chain_key(chain_key: ChainKey) -> ChainKey:
@@ -110,7 +94,7 @@ def next_chain_key(chain_key: ChainKey) -> ChainKey:
     Spec:
         Double Ratchet rev. 4, "Recommended cryptographic algorithms", ``KDF_CK`` with the constant 0x02.
     """
-    return ChainKey(hmac.digest(chain_key, b"\x02", "sha256"))
+    return ChainKey(hmac_sha256(chain_key, b"\x02"))
 
 
 def message_keys(seed: MessageSeed, pq_key: bytes | None) -> MessageKeys:
@@ -124,7 +108,7 @@ def message_keys(seed: MessageSeed, pq_key: bytes | None) -> MessageKeys:
         Double Ratchet rev. 4, "The Triple Ratchet: combining Secure Messaging protocols for hybrid security" (the
         key of the post-quantum ratchet is the salt), and "Recommended cryptographic algorithms", ``ENCRYPT``.
     """
-    out = hkdf(seed, b"WhisperMessageKeys", 80, salt=pq_key)
+    out = hkdf(seed, b"WhisperMessageKeys", 80, salt=NO_SALT if pq_key is None else pq_key)
     return MessageKeys(cipher_key=out[:32], mac_key=MacKey(out[32:64]), iv=out[64:])
 
 

@@ -9,9 +9,10 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 from whisperkit.errors import InvalidKeyError
-from whisperkit.ratchet.chains import ChainKey, RootKey, hkdf
+from whisperkit.ratchet.chains import ChainKey, RootKey
 from whisperkit.ratchet.curve import KeyPair, PublicKey, SharedSecret, agree, is_canonical
 from whisperkit.ratchet.kem import Encapsulated, KemSeed, decapsulate
+from whisperkit.ratchet.prepared_hmac import hkdf
 from whisperkit.ratchet.redaction import redacted
 
 __all__ = ["FirstKeys", "agree_as_initiator", "agree_as_responder"]

@@ -19,8 +19,8 @@ from whisperkit.errors import (
 )
 from whisperkit.ids import DeviceId, UserId
 from whisperkit.ratchet import CiphertextMessage, KeyPair, MessageType
-from whisperkit.ratchet.chains import hkdf
 from whisperkit.ratchet.curve import PublicKey, agree, key_pair
+from whisperkit.ratchet.prepared_hmac import hkdf
 from whisperkit.ratchet.protobuf import write_varint
 from whisperkit.ratchet.sealed_sender import (
     MAX_RECIPIENTS,

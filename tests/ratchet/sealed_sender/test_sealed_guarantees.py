@@ -34,8 +34,8 @@ from whisperkit.ratchet import (
     decryption_errors,
     hazmat,
 )
-from whisperkit.ratchet.chains import hkdf
 from whisperkit.ratchet.curve import agree, generate, key_pair
+from whisperkit.ratchet.prepared_hmac import hkdf
 from whisperkit.ratchet.protobuf import BYTES, read, write
 from whisperkit.ratchet.sealed_sender import (
     MAX_RECIPIENTS,

@@ -19,8 +19,8 @@ from whisperkit.errors import (
 )
 from whisperkit.ids import DeviceId
 from whisperkit.ratchet import CiphertextMessage, MessageType
-from whisperkit.ratchet.chains import hkdf
 from whisperkit.ratchet.curve import PublicKey, agree, key_pair
+from whisperkit.ratchet.prepared_hmac import hkdf
 from whisperkit.ratchet.sealed_sender import SealedContent, v2
 from whisperkit.testing.ratchet import seeded_bytes
 from whisperkit.testing.sealing import Authority

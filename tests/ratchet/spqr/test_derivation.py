@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hmac
-
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from hypothesis import given
@@ -16,8 +14,6 @@ from whisperkit.ratchet.spqr.derivation import (
     added_epoch,
     epoch_secret,
     first_epoch,
-    hkdf,
-    hmac_sha256,
     next_link,
 )
 
@@ -26,16 +22,6 @@ KEYS = st.binary(min_size=32, max_size=32)
 
 def oracle(ikm: bytes, info: bytes, size: int, salt: bytes = bytes(32)) -> bytes:
     return HKDF(SHA256(), size, salt, info).derive(ikm)
-
-
-@given(st.binary(max_size=64), st.binary())
-def test_hmac_is_hmac(key: bytes, data: bytes) -> None:
-    assert hmac_sha256(key, data) == hmac.digest(key, data, "sha256")
-
-
-@given(st.binary(), st.binary(), st.integers(1, 200), KEYS)
-def test_hkdf_is_hkdf(ikm: bytes, info: bytes, size: int, salt: bytes) -> None:
-    assert hkdf(ikm, info, size, salt=salt) == oracle(ikm, info, size, salt)
 
 
 @given(KEYS, st.integers(1, 2**32 - 1))

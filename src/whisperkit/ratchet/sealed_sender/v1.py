@@ -21,8 +21,9 @@ from cryptography.hazmat.primitives.ciphers.algorithms import AES
 from cryptography.hazmat.primitives.ciphers.modes import CTR
 
 from whisperkit.errors import AuthenticationError, InvalidMessageError, UnsupportedVersionError
-from whisperkit.ratchet.chains import MacKey, hkdf
+from whisperkit.ratchet.chains import MacKey
 from whisperkit.ratchet.curve import KeyPair, PublicKey, RandomBytes, SharedSecret, agree, decode_public, generate
+from whisperkit.ratchet.prepared_hmac import hkdf
 from whisperkit.ratchet.protobuf import BYTES, read, write
 from whisperkit.ratchet.redaction import redacted
 from whisperkit.ratchet.sealed_sender.content import SealedContent

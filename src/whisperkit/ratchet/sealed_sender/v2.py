@@ -25,8 +25,8 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCMSIV
 
 from whisperkit.errors import AuthenticationError, InvalidMessageError, UnsupportedVersionError
-from whisperkit.ratchet.chains import hkdf
 from whisperkit.ratchet.curve import KeyPair, PublicKey, RandomBytes, SharedSecret, agree, decode_public, key_pair
+from whisperkit.ratchet.prepared_hmac import hkdf
 from whisperkit.ratchet.redaction import redacted
 from whisperkit.ratchet.sealed_sender.content import SealedContent
 

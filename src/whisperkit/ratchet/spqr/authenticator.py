@@ -13,8 +13,9 @@ import hmac
 from typing import Final, NamedTuple
 
 from whisperkit.errors import AuthenticationError
+from whisperkit.ratchet.prepared_hmac import hkdf, hmac_sha256
 from whisperkit.ratchet.redaction import redacted
-from whisperkit.ratchet.spqr.derivation import LABEL, EpochSecret, hkdf, hmac_sha256
+from whisperkit.ratchet.spqr.derivation import LABEL, EpochSecret
 
 __all__ = ["MAC_BYTES", "Authenticator", "ciphertext_mac", "first", "header_mac", "updated", "verify"]
 
