@@ -187,7 +187,6 @@ class Story:
         self._say.event("bob.1", "✈ offline")
         texts = [self._sentence, *(f"message {n} of ten" for n in range(2, 11))]
         ids = [await self.alice.client.send(self.chat, text) for text in texts]
-        self._sentence_id = ids[0]
         tick = await self._status(self.alice, self.chat, ids[-1], MessageStatus.SENT)
         self._say.event(
             "alice.1", f'"{self._sentence[:12]}" … nine more   {tick} ×10', "ten wait in the inbox of bob.1"
@@ -393,8 +392,10 @@ class Story:
         )
 
     async def what_the_server_holds(self) -> None:
+        waiting = await self.alice.client.send(self.chat, self._sentence)  # Bob is away: it stays in his inbox
+        await self._status(self.alice, self.chat, waiting, MessageStatus.SENT)
         await self._server.stop()
-        row = _ciphertext(self._server.folder / "server.db", self.bob.client.device, self._sentence_id)
+        row = _ciphertext(self._server.folder / "server.db", self.bob.client.device, waiting)
         count, files = self._server.holds(self._sentence.encode())
         mine, mine_in = _holds(self._folder / "phones", self._sentence.encode())
         remembered = self._sentence in await self._texts(self.bob, self.chat)

@@ -253,7 +253,11 @@ class FrameDevice:
         self._marks_now[key] = max(self._marks_now.get(key, 0), upto)
 
     def _compare_marks(self) -> None:
+        # Members of a hall, where they pull, are told their own marks only: what was shown before it became one stays.
+        halls = {entry.conv for entry in self.entries if entry.kind is EntryKind.MODE}
         for key, shown in self._marks_before.items():
+            if key[0] in halls and key[1] != self.id.user:
+                continue
             now = self._marks_now.get(key, 0)
             if now < shown:
                 self.faults.append(f"{self._name}: {key[2].name} of {key[0]} moved back from {shown} to {now}")
