@@ -15,10 +15,10 @@ ARGS ?=
 WORKERS ?= 2
 FUZZ_INPUTS ?= 1000000
 
-.PHONY: help demo test check lint types contracts serve chat docs fuzz interop clean
+.PHONY: help demo test check lint types contracts serve chat docs fuzz interop bench-ratchet clean
 
 help:  ## list the targets
-	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
 
 demo: $(VENV)/.examples  ## play the story, every claim checked (ARGS="--fast" for a short one)
 	@$(BIN)/python -m examples demo $(ARGS)
@@ -60,6 +60,10 @@ fuzz: $(VENV)/.fuzz  ## feed everything that reads bytes FUZZ_INPUTS random and 
 interop: $(VENV)/.interop  ## talk to the official Signal library, which is installed for it (SEED=n to repeat a run)
 	@$(MAKE) --no-print-directory $(VENV)/.peer || [ -z "$$CI" ]
 	@$(BIN)/python -m pytest tests/interop -m interop -n $(WORKERS) -r fsE --durations=5 $(ARGS)
+
+# The peers of the group `bench` are installed one by one: of one that cannot be had it says why, and goes on.
+bench-ratchet: $(VENV)/.examples  ## how fast the ratchet is, beside others (ARGS="--quick" for a trial, "--profile" for where time goes)
+	@$(BIN)/python -m tests.bench.ratchet --install $(ARGS)
 
 clean:  ## remove the virtual environment and all that was built
 	rm -rf $(VENV) build dist docs/_build docs/reference/generated .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache

@@ -1,0 +1,91 @@
+"""How a stretch of work is timed: process CPU time, in slices between looks at a yardstick, the collector left on.
+
+The machine is shared, so a figure in microseconds says as much about the neighbours as about the code. Each slice of
+work therefore stands between two looks at what one X25519 agreement costs just then. What is compared from one run to
+the next is the ratio of the two; and slices between two fast looks tell what a quiet machine would have said.
+CPU time does not count waiting, but it does count the caches that a neighbour has emptied.
+
+Before a stretch begins everything that is garbage is collected, and then the collector runs as it does in an
+application: what the work leaves behind is part of its price. The Node.js program does the same.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Sequence
+from time import process_time_ns
+from typing import Final, NamedTuple, TypeVar
+
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+
+__all__ = ["Stretch", "Yardstick", "timed"]
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+# Two milliseconds: long against what reading the clock costs, short against a slice.
+_AGREEMENTS: Final = 50
+
+
+class Stretch(NamedTuple):
+    """What one stretch of work cost, slice by slice.
+
+    Attributes:
+        items: How many items each slice had.
+        us: Microseconds of CPU time for each item of a slice.
+        looks: What one agreement cost before the first slice, between any two, and after the last one.
+    """
+
+    items: tuple[int, ...]
+    us: tuple[float, ...]
+    looks: tuple[float, ...]
+
+
+class Yardstick:
+    """One X25519 agreement, with keys that are loaded already: what this machine can do just now."""
+
+    def __init__(self) -> None:
+        self._private = X25519PrivateKey.generate()
+        self._public = X25519PrivateKey.generate().public_key()
+
+    def look(self) -> float:
+        """Microseconds for one agreement."""
+        exchange, public = self._private.exchange, self._public
+        began = process_time_ns()
+        for _ in range(_AGREEMENTS):
+            exchange(public)
+        return (process_time_ns() - began) / _AGREEMENTS / 1_000
+
+
+def timed(
+    work: Callable[[Sequence[T]], list[R]],
+    items: Sequence[T],
+    *,
+    slice_items: int,
+    yardstick: Yardstick,
+    collect: Callable[[], object] = gc.collect,
+) -> tuple[Stretch, list[R]]:
+    """Do work on items, slice by slice.
+
+    Args:
+        work: Takes a slice, and makes one thing of each item.
+        items: What it is done on, at least one.
+        slice_items: How many of them stand between two looks at the yardstick.
+        yardstick: What it is held against.
+        collect: Collects garbage before the clock starts.
+
+    Returns:
+        What it cost, and what was made, to be checked now that the clock has stopped.
+    """
+    slices = [items[start : start + slice_items] for start in range(0, len(items), slice_items)]
+    made: list[R] = []
+    us: list[float] = []
+    collect()
+    looks = [yardstick.look()]
+    for each in slices:
+        began = process_time_ns()
+        done = work(each)
+        us.append((process_time_ns() - began) / len(each) / 1_000)
+        looks.append(yardstick.look())
+        made += done
+    return Stretch(tuple(map(len, slices)), tuple(us), tuple(looks)), made
