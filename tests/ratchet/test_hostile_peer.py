@@ -14,7 +14,8 @@ import pytest
 from whisperkit.errors import ActionRequiredError, DuplicateMessageError, PeerError
 from whisperkit.ids import DeviceId
 from whisperkit.ratchet import CiphertextMessage, MessageType, records, spqr
-from whisperkit.ratchet.chains import encrypt_body, message_keys, message_seed, next_chain_key
+from whisperkit.ratchet.body import encrypt_body
+from whisperkit.ratchet.chains import message_keys, next_chain_key, step
 from whisperkit.ratchet.double_ratchet import MAX_RECEIVING_CHAINS, MAX_SKIPPED_KEYS, SendingChain
 from whisperkit.ratchet.messages import PreKeySignalMessage, encode_signal_message
 from whisperkit.ratchet.protobuf import write, write_varint
@@ -183,7 +184,8 @@ class Hostile:
         counter = sending.next_counter + skip
         chain, index, pq_key = chains.send_key(chain, epoch - 1)
         message = wire.opening(epoch) + write_varint(index) + bytes([kind]) + write_varint(chunk_index) + chunk
-        keys = message_keys(message_seed(key), pq_key)
+        seed, following = step(key)
+        keys = message_keys(seed, pq_key)
         body = encode_signal_message(
             ratchet_key=sending.ratchet.public,
             counter=counter,
@@ -196,7 +198,7 @@ class Hostile:
             receiver=parties.remote_identity,
         )
         after = ratchet._replace(
-            sending=SendingChain(sending.ratchet, next_chain_key(key), counter + 1), spqr=state._replace(chain=chain)
+            sending=SendingChain(sending.ratchet, following, counter + 1), spqr=state._replace(chain=chain)
         )
         self.keep(session._replace(ratchet=after))
         return CiphertextMessage(MessageType.WHISPER, body)

@@ -9,13 +9,8 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple, NewType
 
-from cryptography.hazmat.primitives.ciphers import Cipher
-from cryptography.hazmat.primitives.ciphers.algorithms import AES
-from cryptography.hazmat.primitives.ciphers.modes import CBC
-
-from whisperkit.errors import InvalidMessageError
 from whisperkit.ratchet.curve import SharedSecret
-from whisperkit.ratchet.prepared_hmac import NO_SALT, hkdf, hmac_sha256
+from whisperkit.ratchet.prepared_hmac import NO_SALT, extract, hkdf, hmac_sha256, last_mac, mac, prepare
 from whisperkit.ratchet.redaction import redacted
 
 __all__ = [
@@ -24,13 +19,11 @@ __all__ = [
     "MessageKeys",
     "MessageSeed",
     "RootKey",
-    "decrypt_body",
-    "encrypt_body",
     "group_message_keys",
     "message_keys",
-    "message_seed",
     "next_chain_key",
     "next_root",
+    "step",
 ]
 
 RootKey = NewType("RootKey", bytes)
@@ -45,8 +38,10 @@ MessageSeed = NewType("MessageSeed", bytes)
 MacKey = NewType("MacKey", bytes)
 """The key of one message's MAC: 32 bytes."""
 
-_BLOCK_BYTES: Final = 16
-_PADS: Final = tuple(bytes([n]) * n for n in range(_BLOCK_BYTES + 1))
+_SEED: Final = b"\x01"
+_NEXT: Final = b"\x02"
+_KEYS: Final = b"WhisperMessageKeys"
+_KEYS_1, _KEYS_2, _KEYS_3 = _KEYS + b"\x01", _KEYS + b"\x02", _KEYS + b"\x03"
 
 
 class MessageKeys(NamedTuple):
@@ -79,22 +74,22 @@ def next_root(root_key: RootKey, secret: SharedSecret) -> tuple[RootKey, ChainKe
     return RootKey(out[:32]), ChainKey(out[32:])
 
 
-def message_seed(chain_key: ChainKey) -> MessageSeed:
-    """The seed of the message at this link of the chain.
+def step(chain_key: ChainKey) -> tuple[MessageSeed, ChainKey]:
+    """Take one step in a chain.
+
+    Returns:
+        The seed of the message at this link, and the next link.
 
     Spec:
-        Double Ratchet rev. 4, "Recommended cryptographic algorithms", ``KDF_CK`` with the constant 0x01.
+        Double Ratchet rev. 4, "Recommended cryptographic algorithms", ``KDF_CK`` with the constants 0x01 and 0x02.
     """
-    return MessageSeed(hmac_sha256(chain_key, b"\x01"))
+    key = prepare(chain_key)
+    return MessageSeed(mac(key, _SEED)), ChainKey(last_mac(key, _NEXT))
 
 
 def next_chain_key(chain_key: ChainKey) -> ChainKey:
-    """The next link of the chain.
-
-    Spec:
-        Double Ratchet rev. 4, "Recommended cryptographic algorithms", ``KDF_CK`` with the constant 0x02.
-    """
-    return ChainKey(hmac_sha256(chain_key, b"\x02"))
+    """The next link of a chain, without the seed of the message at this one."""
+    return ChainKey(hmac_sha256(chain_key, _NEXT))
 
 
 def message_keys(seed: MessageSeed, pq_key: bytes | None) -> MessageKeys:
@@ -108,8 +103,12 @@ def message_keys(seed: MessageSeed, pq_key: bytes | None) -> MessageKeys:
         Double Ratchet rev. 4, "The Triple Ratchet: combining Secure Messaging protocols for hybrid security" (the
         key of the post-quantum ratchet is the salt), and "Recommended cryptographic algorithms", ``ENCRYPT``.
     """
-    out = hkdf(seed, b"WhisperMessageKeys", 80, salt=NO_SALT if pq_key is None else pq_key)
-    return MessageKeys(cipher_key=out[:32], mac_key=MacKey(out[32:64]), iv=out[64:])
+    # HKDF to 80 bytes: each block is one of the keys.
+    prk = extract(seed, NO_SALT if pq_key is None else pq_key)
+    cipher_key = mac(prk, _KEYS_1)
+    mac_key = mac(prk, cipher_key + _KEYS_2)
+    iv = last_mac(prk, mac_key + _KEYS_3)
+    return MessageKeys(cipher_key, MacKey(mac_key), iv[:16])
 
 
 def group_message_keys(seed: MessageSeed) -> MessageKeys:
@@ -120,31 +119,3 @@ def group_message_keys(seed: MessageSeed) -> MessageKeys:
     """
     out = hkdf(seed, b"WhisperGroup", 48)
     return MessageKeys(cipher_key=out[16:], mac_key=MacKey(b""), iv=out[:16])
-
-
-def encrypt_body(keys: MessageKeys, plaintext: bytes) -> bytes:
-    """Pad (PKCS #7) and encrypt (AES-256-CBC): one to sixteen bytes longer.
-
-    Spec:
-        Double Ratchet rev. 4, "Recommended cryptographic algorithms", ``ENCRYPT``; RFC 5652, "Content-encryption
-        Process", for the padding.
-    """
-    encryptor = Cipher(AES(keys.cipher_key), CBC(keys.iv)).encryptor()
-    pad = _PADS[_BLOCK_BYTES - len(plaintext) % _BLOCK_BYTES]
-    return encryptor.update(plaintext + pad) + encryptor.finalize()
-
-
-def decrypt_body(keys: MessageKeys, ciphertext: bytes) -> bytes:
-    """Undo `encrypt_body`. Called only after the MAC or signature was found good: bad padding tells nobody anything.
-
-    Raises:
-        InvalidMessageError: Not whole blocks, or the padding is wrong.
-    """
-    if not ciphertext or len(ciphertext) % _BLOCK_BYTES:
-        raise InvalidMessageError(f"a body has whole blocks of {_BLOCK_BYTES} bytes, got {len(ciphertext)} bytes")
-    decryptor = Cipher(AES(keys.cipher_key), CBC(keys.iv)).decryptor()
-    padded = decryptor.update(ciphertext) + decryptor.finalize()
-    size = padded[-1]
-    if not 1 <= size <= _BLOCK_BYTES or not padded.endswith(_PADS[size]):
-        raise InvalidMessageError("the padding of a body is wrong")
-    return padded[:-size]

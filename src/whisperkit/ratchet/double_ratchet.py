@@ -25,9 +25,9 @@ from whisperkit.ratchet.chains import (
     MessageSeed,
     RootKey,
     message_keys,
-    message_seed,
     next_chain_key,
     next_root,
+    step,
 )
 from whisperkit.ratchet.curve import KeyPair, PublicKey, RandomBytes, agree, generate
 from whisperkit.ratchet.redaction import redacted
@@ -178,11 +178,12 @@ def send(state: RatchetState, *, random_bytes: RandomBytes, kem: Kem = ML_KEM_76
         Messaging protocols for hybrid security".
     """
     post_quantum = spqr.send(state.spqr, random_bytes=random_bytes, kem=kem)
-    chain = state.sending
-    header = Header(chain.ratchet.public, chain.next_counter, post_quantum.message)
-    keys = message_keys(message_seed(chain.key), post_quantum.key)
-    advanced = SendingChain(chain.ratchet, next_chain_key(chain.key), chain.next_counter + 1)
-    return Sent(state._replace(sending=advanced, spqr=post_quantum.state), header, keys)
+    ratchet, key, counter = state.sending
+    seed, next_key = step(key)
+    advanced = SendingChain(ratchet, next_key, counter + 1)
+    after = RatchetState(state.root_key, advanced, state.receiving, state.previous_counter, post_quantum.state)
+    header = Header(ratchet.public, counter, post_quantum.message)
+    return Sent(after, header, message_keys(seed, post_quantum.key))
 
 
 def receive(
@@ -217,8 +218,8 @@ def receive(
         chain = state.receiving[-1]
     seed, advanced = _seed_for(chain, header.counter, max_jump)
     post_quantum = spqr.receive(state.spqr, header.pq_ratchet, max_jump=max_jump, kem=kem)
-    chains = tuple(advanced if each is chain else each for each in state.receiving)
-    after = state._replace(receiving=chains, spqr=post_quantum.state)
+    chains = _replaced(state.receiving, chain, advanced)
+    after = RatchetState(state.root_key, state.sending, chains, state.previous_counter, post_quantum.state)
     return Received(after, message_keys(seed, post_quantum.key))
 
 
@@ -235,7 +236,18 @@ def steps(state: RatchetState, header: Header, *, max_jump: int = MAX_FORWARD_JU
 
 
 def _find(chains: tuple[ReceivingChain, ...], ratchet_key: PublicKey) -> ReceivingChain | None:
-    return next((chain for chain in reversed(chains) if chain.ratchet_key == ratchet_key), None)
+    for chain in reversed(chains):
+        if chain.ratchet_key == ratchet_key:
+            return chain
+    return None
+
+
+def _replaced(
+    chains: tuple[ReceivingChain, ...], chain: ReceivingChain, by: ReceivingChain
+) -> tuple[ReceivingChain, ...]:
+    if chain is chains[-1]:
+        return (*chains[:-1], by)
+    return tuple(by if each is chain else each for each in chains)
 
 
 def _turn(state: RatchetState, ratchet_key: PublicKey, *, random_bytes: RandomBytes) -> RatchetState:
@@ -267,7 +279,8 @@ def _seed_for(chain: ReceivingChain, counter: int, max_jump: int) -> tuple[Messa
     key, skipped = chain.key, chain.skipped
     if gap:
         key, skipped = skip(key, skipped, chain.next_counter, counter)
-    return message_seed(key), chain._replace(key=next_chain_key(key), next_counter=counter + 1, skipped=skipped)
+    seed, next_key = step(key)
+    return seed, ReceivingChain(chain.number, chain.ratchet_key, next_key, counter + 1, skipped)
 
 
 def _take_skipped(chain: ReceivingChain, counter: int) -> tuple[MessageSeed, ReceivingChain]:
@@ -289,7 +302,8 @@ def skip(
     added: dict[int, MessageSeed] = {}
     for counter in range(start, stop):
         if counter >= stop - MAX_SKIPPED_KEYS:
-            added[counter] = message_seed(key)
-        key = next_chain_key(key)
+            added[counter], key = step(key)
+        else:
+            key = next_chain_key(key)
     surplus = max(0, len(skipped) + len(added) - MAX_SKIPPED_KEYS)
     return key, {**dict(islice(skipped.items(), surplus, None)), **added}

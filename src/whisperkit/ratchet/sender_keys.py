@@ -19,14 +19,12 @@ from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 from whisperkit.errors import DuplicateMessageError, SkippedTooFarError
+from whisperkit.ratchet.body import decrypt_body, encrypt_body
 from whisperkit.ratchet.chains import (
     ChainKey,
     MessageSeed,
-    decrypt_body,
-    encrypt_body,
     group_message_keys,
-    message_seed,
-    next_chain_key,
+    step,
 )
 from whisperkit.ratchet.curve import PrivateKey, PublicKey, RandomBytes, generate
 from whisperkit.ratchet.double_ratchet import MAX_FORWARD_JUMP, NO_SEEDS, skip
@@ -132,16 +130,16 @@ def encrypt(
     random_bytes: RandomBytes,
 ) -> GroupEncrypted:
     """Encrypt a message for all readers. Asks for 64 random bytes, for the signature."""
+    seed, next_key = step(state.chain_key)
     body = encode_sender_key_message(
         distribution_id=distribution_id,
         chain_id=state.chain_id,
         iteration=state.iteration,
-        ciphertext=encrypt_body(group_message_keys(message_seed(state.chain_key)), plaintext),
+        ciphertext=encrypt_body(group_message_keys(seed), plaintext),
         signing_key=signing_private,
         random_bytes=random_bytes,
     )
-    after = state._replace(iteration=state.iteration + 1, chain_key=next_chain_key(state.chain_key))
-    return GroupEncrypted(after, body)
+    return GroupEncrypted(state._replace(iteration=state.iteration + 1, chain_key=next_key), body)
 
 
 def decrypt(state: SenderKeyState, message: SenderKeyMessage) -> GroupDecrypted:
@@ -168,4 +166,5 @@ def _seed_for(state: SenderKeyState, iteration: int) -> tuple[MessageSeed, Sende
     if gap > MAX_FORWARD_JUMP:
         raise SkippedTooFarError(gap=gap, limit=MAX_FORWARD_JUMP)
     key, kept = skip(state.chain_key, state.skipped, state.iteration, iteration)
-    return message_seed(key), state._replace(chain_key=next_chain_key(key), iteration=iteration + 1, skipped=kept)
+    seed, next_key = step(key)
+    return seed, state._replace(chain_key=next_key, iteration=iteration + 1, skipped=kept)

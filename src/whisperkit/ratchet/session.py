@@ -14,7 +14,8 @@ from typing import Final, NamedTuple
 
 from whisperkit.errors import AuthenticationError
 from whisperkit.ratchet import double_ratchet, spqr
-from whisperkit.ratchet.chains import decrypt_body, encrypt_body, next_root
+from whisperkit.ratchet.body import decrypt_body, encrypt_body
+from whisperkit.ratchet.chains import next_root
 from whisperkit.ratchet.curve import KeyPair, PublicKey, RandomBytes, agree, generate
 from whisperkit.ratchet.double_ratchet import (
     MAX_FORWARD_JUMP,
@@ -213,25 +214,26 @@ def encrypt(session: Session, plaintext: bytes, *, random_bytes: RandomBytes, ke
         random_bytes: Asked for what the post-quantum ratchet needs, two times in an epoch.
         kem: The KEM of that ratchet.
     """
-    parties, pending = session.parties, session.pending
-    sent = double_ratchet.send(session.ratchet, random_bytes=random_bytes, kem=kem)
+    parties, base_key, ratchet, pending = session
+    sent = double_ratchet.send(ratchet, random_bytes=random_bytes, kem=kem)
+    header, keys = sent.header, sent.keys
     body = encode_signal_message(
-        ratchet_key=sent.header.ratchet_key,
-        counter=sent.header.counter,
-        previous_counter=session.ratchet.previous_counter,
-        ciphertext=encrypt_body(sent.keys, plaintext),
-        pq_ratchet=sent.header.pq_ratchet,
+        ratchet_key=header.ratchet_key,
+        counter=header.counter,
+        previous_counter=ratchet.previous_counter,
+        ciphertext=encrypt_body(keys, plaintext),
+        pq_ratchet=header.pq_ratchet,
         addresses=_addresses(parties.local_address, parties.remote_address) if pending else None,
-        mac_key=sent.keys.mac_key,
+        mac_key=keys.mac_key,
         sender=parties.local_identity,
         receiver=parties.remote_identity,
     )
-    after = session._replace(ratchet=sent.state)
+    after = Session(parties, base_key, sent.state, pending)
     if pending is None:
         return Encrypted(after, CiphertextMessage(MessageType.WHISPER, body))
     first = PreKeySignalMessage(
         pre_key_id=pending.pre_key_id,
-        base_key=session.base_key,
+        base_key=base_key,
         identity_key=parties.local_identity,
         message=body,
         registration_id=parties.local_registration_id,
@@ -266,7 +268,7 @@ def decrypt(session: Session, message: SignalMessage, *, random_bytes: RandomByt
     message.verify_mac(received.keys.mac_key, sender=parties.remote_identity, receiver=parties.local_identity)
     _check_addresses(parties, message.addresses)
     plaintext = decrypt_body(received.keys, message.ciphertext)
-    return Decrypted(session._replace(ratchet=received.state, pending=None), plaintext)
+    return Decrypted(Session(parties, session.base_key, received.state), plaintext)
 
 
 def steps(session: Session, message: SignalMessage) -> int:

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from whisperkit.ratchet import spqr
-from whisperkit.ratchet.chains import ChainKey, RootKey, message_keys, message_seed, next_chain_key, next_root
+from whisperkit.ratchet.chains import ChainKey, RootKey, message_keys, next_root, step
 from whisperkit.ratchet.curve import PublicKey, agree, key_pair
 from whisperkit.ratchet.messages import PreKeySignalMessage, SignalMessage
 from whisperkit.ratchet.spqr.derivation import MessageKey
@@ -73,9 +73,9 @@ class SendingSide:
         self.root_key, self.chain_key = next_root(self.root_key, agree(key_pair(private).private, remote))
 
     def accepts(self, message: SignalMessage, key: MessageKey, sender: PublicKey, receiver: PublicKey) -> bool:
-        mac_key = message_keys(message_seed(self.chain_key), key).mac_key
-        message.verify_mac(mac_key, sender=sender, receiver=receiver)
-        self.chain_key = next_chain_key(self.chain_key)
+        seed, following = step(self.chain_key)
+        message.verify_mac(message_keys(seed, key).mac_key, sender=sender, receiver=receiver)
+        self.chain_key = following
         return True
 
 
