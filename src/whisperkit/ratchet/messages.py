@@ -19,8 +19,17 @@ from whisperkit.errors import AuthenticationError, InvalidMessageError, Unsuppor
 from whisperkit.ratchet.chains import ChainKey, MacKey
 from whisperkit.ratchet.curve import PUBLIC_KEY_BYTES, PrivateKey, PublicKey, RandomBytes, decode_public
 from whisperkit.ratchet.kem import check_ciphertext
+from whisperkit.ratchet.prepared_hmac import hmac_sha256
 from whisperkit.ratchet.protobuf import BYTES, UINT32, read, write
 from whisperkit.ratchet.redaction import redacted
+from whisperkit.ratchet.usual_form import (
+    PreKeyFields,
+    SignalFields,
+    read_prekey_message,
+    read_signal_message,
+    write_prekey_message,
+    write_signal_message,
+)
 from whisperkit.ratchet.xeddsa import SIGNATURE_BYTES, sign, verify
 
 __all__ = [
@@ -121,17 +130,9 @@ class SignalMessage(NamedTuple):
             InvalidKeyError: The ratchet key is none.
         """
         _check_version(data, SESSION_VERSION, min_bytes=_MIN_SIGNAL_BYTES)
-        fields = read(data[1:-MAC_BYTES], _SIGNAL_FIELDS)
-        return cls(
-            ratchet_key=decode_public(fields.blob(1)),
-            counter=fields.number(2),
-            previous_counter=fields.numbers.get(3, 0),
-            ciphertext=fields.blob(4),
-            pq_ratchet=fields.blobs.get(5, b""),
-            addresses=fields.blobs.get(6),
-            authenticated=data[:-MAC_BYTES],
-            mac=data[-MAC_BYTES:],
-        )
+        fields = data[1:-MAC_BYTES]
+        found = read_signal_message(fields) or _read_signal_message(fields)
+        return cls(*found, data[:-MAC_BYTES], data[-MAC_BYTES:])
 
     def verify_mac(self, key: MacKey, *, sender: PublicKey, receiver: PublicKey) -> None:
         """Check the MAC, which binds the message to both identities.
@@ -156,15 +157,8 @@ def encode_signal_message(
     receiver: PublicKey,
 ) -> bytes:
     """Write a message of type `WHISPER`, MAC included."""
-    authenticated = _VERSION_BYTE + write(
-        (
-            (1, ratchet_key),
-            (2, counter),
-            (3, previous_counter),
-            (4, ciphertext),
-            (5, pq_ratchet),
-            (6, addresses),
-        )
+    authenticated = _VERSION_BYTE + write_signal_message(
+        ratchet_key, counter, previous_counter, ciphertext, pq_ratchet, addresses
     )
     return authenticated + _mac(mac_key, sender, receiver, authenticated)
 
@@ -194,18 +188,7 @@ class PreKeySignalMessage(NamedTuple):
 
     def encode(self) -> bytes:
         """Write the message."""
-        return _VERSION_BYTE + write(
-            (
-                (1, self.pre_key_id),
-                (2, self.base_key),
-                (3, self.identity_key),
-                (4, self.message),
-                (5, self.registration_id),
-                (6, self.signed_pre_key_id),
-                (7, self.kyber_pre_key_id),
-                (8, self.kyber_ciphertext),
-            )
-        )
+        return _VERSION_BYTE + write_prekey_message(*self)
 
     @classmethod
     def decode(cls, data: bytes) -> PreKeySignalMessage:
@@ -217,17 +200,10 @@ class PreKeySignalMessage(NamedTuple):
             InvalidKeyError: A key or the KEM ciphertext is none.
         """
         _check_version(data, SESSION_VERSION, min_bytes=1)
-        fields = read(data[1:], _PREKEY_FIELDS)
-        return cls(
-            pre_key_id=fields.numbers.get(1),
-            base_key=decode_public(fields.blob(2)),
-            identity_key=decode_public(fields.blob(3)),
-            message=fields.blob(4),
-            registration_id=fields.numbers.get(5, 0),
-            signed_pre_key_id=fields.number(6),
-            kyber_pre_key_id=fields.number(7),
-            kyber_ciphertext=check_ciphertext(fields.blob(8)),
-        )
+        fields = data[1:]
+        message = cls(*(read_prekey_message(fields) or _read_prekey_message(fields)))
+        check_ciphertext(message.kyber_ciphertext)
+        return message
 
 
 class SenderKeyDistributionMessage(NamedTuple):
@@ -345,8 +321,34 @@ def encode_sender_key_message(
     return signed + sign(signing_key, signed, random_bytes=random_bytes)
 
 
+def _read_signal_message(data: bytes) -> SignalFields:
+    fields = read(data, _SIGNAL_FIELDS)
+    return (
+        decode_public(fields.blob(1)),
+        fields.number(2),
+        fields.numbers.get(3, 0),
+        fields.blob(4),
+        fields.blobs.get(5, b""),
+        fields.blobs.get(6),
+    )
+
+
+def _read_prekey_message(data: bytes) -> PreKeyFields:
+    fields = read(data, _PREKEY_FIELDS)
+    return (
+        fields.numbers.get(1),
+        decode_public(fields.blob(2)),
+        decode_public(fields.blob(3)),
+        fields.blob(4),
+        fields.numbers.get(5, 0),
+        fields.number(6),
+        fields.number(7),
+        fields.blob(8),
+    )
+
+
 def _mac(key: MacKey, sender: PublicKey, receiver: PublicKey, authenticated: bytes) -> bytes:
-    return hmac.digest(key, sender + receiver + authenticated, "sha256")[:MAC_BYTES]
+    return hmac_sha256(key, sender + receiver + authenticated)[:MAC_BYTES]
 
 
 def _check_version(data: bytes, supported: int, *, min_bytes: int) -> None:

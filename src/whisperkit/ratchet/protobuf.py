@@ -45,6 +45,7 @@ _WIRE_MASK: Final = 7
 _FIXED64_BYTES: Final = 8
 _UINT32_MASK: Final = (1 << 32) - 1
 _UINT64_MASK: Final = (1 << 64) - 1
+_ONE_BYTE: Final = tuple(bytes([n]) for n in range(0x80))
 
 
 class Fixed64(int):
@@ -109,6 +110,10 @@ def write(fields: Iterable[tuple[int, int | bytes | None]]) -> bytes:
 
 def write_varint(value: int) -> bytes:
     """Encode a number that is not negative, seven bits a byte, the lowest first."""
+    if value < 0x80:
+        return _ONE_BYTE[value]
+    if value < 0x4000:
+        return bytes((value & 0x7F | 0x80, value >> 7))
     out = bytearray()
     while value > 0x7F:
         out.append(value & 0x7F | 0x80)
@@ -172,6 +177,8 @@ def read_varint(data: bytes, position: int) -> tuple[int, int]:
     Raises:
         InvalidMessageError: It is cut short or too long.
     """
+    if position < len(data) and (first := data[position]) < 0x80:
+        return first, position + 1
     value = 0
     for i, byte in enumerate(data[position : position + _MAX_VARINT_BYTES]):
         value |= (byte & 0x7F) << 7 * i

@@ -1,0 +1,205 @@
+"""Reading and writing session messages in their usual form, against `protobuf`, which takes every form."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from whisperkit.errors import PeerError
+from whisperkit.ratchet.curve import PublicKey, decode_public
+from whisperkit.ratchet.kem import check_ciphertext
+from whisperkit.ratchet.messages import PreKeySignalMessage, SignalMessage
+from whisperkit.ratchet.protobuf import BYTES, UINT32, read, write, write_varint
+from whisperkit.ratchet.usual_form import (
+    PreKeyFields,
+    SignalFields,
+    read_prekey_message,
+    read_signal_message,
+    write_prekey_message,
+    write_signal_message,
+)
+
+# ---- the oracles: the same by way of `protobuf` ---------------------------------------------------------------------
+
+
+def signal_oracle(data: bytes) -> SignalFields:
+    fields = read(data, {1: BYTES, 2: UINT32, 3: UINT32, 4: BYTES, 5: BYTES, 6: BYTES})
+    return (
+        decode_public(fields.blob(1)),
+        fields.number(2),
+        fields.numbers.get(3, 0),
+        fields.blob(4),
+        fields.blobs.get(5, b""),
+        fields.blobs.get(6),
+    )
+
+
+def prekey_oracle(data: bytes) -> PreKeyFields:
+    fields = read(data, {1: UINT32, 2: BYTES, 3: BYTES, 4: BYTES, 5: UINT32, 6: UINT32, 7: UINT32, 8: BYTES})
+    return (
+        fields.numbers.get(1),
+        decode_public(fields.blob(2)),
+        decode_public(fields.blob(3)),
+        fields.blob(4),
+        fields.numbers.get(5, 0),
+        fields.number(6),
+        fields.number(7),
+        check_ciphertext(fields.blob(8)),
+    )
+
+
+def outcome(call: Callable[[bytes], object], data: bytes) -> object:
+    """What a reader answers: its value, or the kind and text of its error."""
+    try:
+        return call(data)
+    except PeerError as error:
+        return type(error), str(error)
+
+
+def decoded_signal(data: bytes) -> object:
+    message = SignalMessage.decode(b"\x44" + data + b"8 of MAC")
+    assert (message.authenticated, message.mac) == (b"\x44" + data, b"8 of MAC")
+    return message[:-2]
+
+
+def decoded_prekey(data: bytes) -> object:
+    return tuple(PreKeySignalMessage.decode(b"\x44" + data))
+
+
+# ---- messages, honest and not ---------------------------------------------------------------------------------------
+
+KEYS = st.binary(min_size=32, max_size=32).map(lambda u: PublicKey(b"\x05" + u))
+NUMBERS = st.one_of(
+    st.integers(0, 2**32 - 1), st.sampled_from([0, 127, 128, 2**14 - 1, 2**14, 2**21 - 1, 2**21, 2**32 - 1])
+)
+BLOBS = st.one_of(st.binary(max_size=40), st.integers(120, 140).map(bytes), st.integers(16_380, 16_390).map(bytes))
+CIPHERTEXTS = st.binary(min_size=4, max_size=4).map(lambda text: b"\x08" + text * 392)
+
+SIGNALS: st.SearchStrategy[SignalFields] = st.tuples(KEYS, NUMBERS, NUMBERS, BLOBS, BLOBS, st.none() | BLOBS)
+PREKEYS: st.SearchStrategy[PreKeyFields] = st.tuples(
+    st.none() | NUMBERS, KEYS, KEYS, BLOBS, NUMBERS, NUMBERS, NUMBERS, CIPHERTEXTS
+)
+
+
+def written(fields: Sequence[int | bytes | None]) -> bytes:
+    return write(enumerate(fields, 1))
+
+
+@given(SIGNALS)
+def test_a_message_is_written_as_protobuf_does_and_read_as_it_was(fields: SignalFields) -> None:
+    data = write_signal_message(*fields)
+
+    assert data == written(fields)
+    assert read_signal_message(data) == signal_oracle(data) == fields
+
+
+@given(PREKEYS)
+def test_a_first_message_is_written_as_protobuf_does_and_read_as_it_was(fields: PreKeyFields) -> None:
+    data = write_prekey_message(*fields)
+
+    assert data == written(fields)
+    assert read_prekey_message(data) == prekey_oracle(data) == fields
+
+
+@given(PREKEYS, BLOBS)
+def test_the_constant_part_of_first_messages_is_that_of_their_own_session(fields: PreKeyFields, other: bytes) -> None:
+    ciphertext = b"\x08" + bytes(1568)
+    for variant in (
+        fields,
+        (*fields[:3], other, *fields[4:]),
+        (*fields[:7], ciphertext),
+        (None, *fields[1:]),
+        (0, *fields[1:]),
+    ):
+        assert write_prekey_message(*variant) == written(variant)
+
+
+def spare(number: int, extra: int) -> bytes:
+    """A number with more bytes than it needs."""
+    short = write_varint(number)
+    return short[:-1] + bytes([short[-1] | 0x80]) + b"\x80" * (extra - 1) + b"\x00" if extra else short
+
+
+@st.composite
+def unusual(draw: st.DrawFn, messages: st.SearchStrategy[Sequence[int | bytes | None]]) -> bytes:
+    """A message in another form, or damaged: fields moved, repeated, left out, unknown, or with bytes to spare."""
+    fields = [(number, value) for number, value in enumerate(draw(messages), 1) if value is not None]
+    places = st.integers(0, len(fields) - 1)
+    for change in draw(st.lists(st.sampled_from(["move", "repeat", "drop", "unknown", "retype"]), max_size=2)):
+        place = draw(places) % len(fields)
+        match change:
+            case "move":
+                fields.append(fields.pop(place))
+            case "repeat":
+                fields.insert(draw(places), fields[place])
+            case "drop" if len(fields) > 1:
+                del fields[place]
+            case "retype":
+                fields[place] = (fields[place][0], draw(st.one_of(NUMBERS, BLOBS)))
+            case _:
+                fields.insert(place, (draw(st.integers(9, 20)), draw(st.one_of(NUMBERS, BLOBS))))
+    extras = st.sampled_from([0] * 8 + [1, 2, 7])
+    data = b"".join(
+        spare(number << 3, draw(extras)) + spare(value, draw(extras))
+        if isinstance(value, int)
+        else spare(number << 3 | 2, draw(extras)) + spare(len(value), draw(extras)) + value
+        for number, value in fields
+    )
+    for damage in draw(st.lists(st.sampled_from(["cut", "flip", "add", "enlarge"]), max_size=2)):
+        position = draw(st.integers(0, min(len(data), 300)))
+        match damage:
+            case "cut":
+                data = data[: len(data) - position]
+            case "flip" if position < len(data):
+                data = data[:position] + bytes([data[position] ^ draw(st.integers(1, 255))]) + data[position + 1 :]
+            case "add":
+                data += draw(st.binary(min_size=1, max_size=12))
+            case _:  # a number becomes larger than 32 or 64 bits
+                data = data[:position] + draw(st.sampled_from([b"\x80" * 5, b"\xff" * 9])) + data[position:]
+    return data
+
+
+@given(unusual(SIGNALS))
+def test_whatever_comes_a_message_is_read_or_refused_as_by_protobuf(data: bytes) -> None:
+    expected = outcome(signal_oracle, data)
+
+    assert read_signal_message(data) in (None, expected)
+    assert outcome(decoded_signal, data) == expected
+
+
+@given(unusual(PREKEYS))
+def test_whatever_comes_a_first_message_is_read_or_refused_as_by_protobuf(data: bytes) -> None:
+    expected = outcome(prekey_oracle, data)
+
+    assert outcome(decoded_prekey, data) == expected
+    if (found := read_prekey_message(data)) is not None and len(found[-1]) == 1569:
+        assert found == expected
+
+
+LENGTH_OF_A_BODY = 2**32 + 4  # whose low 32 bits are the length of what follows
+
+
+@pytest.mark.parametrize("field", [4, 5, 6])
+def test_a_length_is_not_cut_to_32_bits(field: int) -> None:
+    key = b"\x05" + bytes(32)
+    before = write([(1, key), (2, 0), (3, 0), *((number, b"") for number in range(4, field))])
+    data = before + bytes([field << 3 | 2]) + write_varint(LENGTH_OF_A_BODY) + b"body"
+
+    assert read_signal_message(data) is None
+    assert outcome(decoded_signal, data) == outcome(signal_oracle, data)
+
+
+def test_a_number_of_more_than_32_bits_is_cut_as_by_protobuf() -> None:
+    data = write([(1, b"\x05" + bytes(32)), (2, 2**32 + 7), (3, 2**63 + 8), (4, b"body")])
+
+    assert decoded_signal(data) == signal_oracle(data)
+    assert signal_oracle(data)[1:3] == (7, 8)
+
+
+@pytest.mark.parametrize("reader", [read_signal_message, read_prekey_message])
+@given(st.binary(max_size=200))
+def test_noise_is_not_in_the_usual_form(reader: Callable[[bytes], object], data: bytes) -> None:
+    assert reader(data) is None
