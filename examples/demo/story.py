@@ -246,6 +246,7 @@ class Story:
         self._say.event("alice.1", "links alice.2", "signed in by its own identity key")
         await self.tablet.client.wait_live(timeout_s=self._patience_s)
         sent = await self.alice.client.send(self.chat, "from the phone")
+        await self._await_texts(self.bob, self.chat, [*self._sent, "from the phone"])
         reply = await self.bob.client.send(self.chat, "seen on both?")
         wanted = ["from the phone", "seen on both?"]
         found = await self._await_texts(self.tablet, self.chat, wanted)
