@@ -7,10 +7,10 @@ when keys are made, is known only when the message arrives.
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple, NewType
+from typing import NamedTuple, NewType
 
 from whisperkit.ratchet.curve import SharedSecret
-from whisperkit.ratchet.prepared_hmac import NO_SALT, extract, hkdf, hmac_sha256, last_mac, mac, prepare
+from whisperkit.ratchet.prepared_hmac import NO_SALT, hkdf, hkdf_96, hmac_sha256, mac_pair
 from whisperkit.ratchet.redaction import redacted
 
 __all__ = [
@@ -37,11 +37,6 @@ MessageSeed = NewType("MessageSeed", bytes)
 
 MacKey = NewType("MacKey", bytes)
 """The key of one message's MAC: 32 bytes."""
-
-_SEED: Final = b"\x01"
-_NEXT: Final = b"\x02"
-_KEYS: Final = b"WhisperMessageKeys"
-_KEYS_1, _KEYS_2, _KEYS_3 = _KEYS + b"\x01", _KEYS + b"\x02", _KEYS + b"\x03"
 
 
 class MessageKeys(NamedTuple):
@@ -83,13 +78,13 @@ def step(chain_key: ChainKey) -> tuple[MessageSeed, ChainKey]:
     Spec:
         Double Ratchet rev. 4, "Recommended cryptographic algorithms", ``KDF_CK`` with the constants 0x01 and 0x02.
     """
-    key = prepare(chain_key)
-    return MessageSeed(mac(key, _SEED)), ChainKey(last_mac(key, _NEXT))
+    seed, following = mac_pair(chain_key, b"\x01", b"\x02")
+    return MessageSeed(seed), ChainKey(following)
 
 
 def next_chain_key(chain_key: ChainKey) -> ChainKey:
     """The next link of a chain, without the seed of the message at this one."""
-    return ChainKey(hmac_sha256(chain_key, _NEXT))
+    return ChainKey(hmac_sha256(chain_key, b"\x02"))
 
 
 def message_keys(seed: MessageSeed, pq_key: bytes | None) -> MessageKeys:
@@ -103,12 +98,8 @@ def message_keys(seed: MessageSeed, pq_key: bytes | None) -> MessageKeys:
         Double Ratchet rev. 4, "The Triple Ratchet: combining Secure Messaging protocols for hybrid security" (the
         key of the post-quantum ratchet is the salt), and "Recommended cryptographic algorithms", ``ENCRYPT``.
     """
-    # HKDF to 80 bytes: each block is one of the keys.
-    prk = extract(seed, NO_SALT if pq_key is None else pq_key)
-    cipher_key = mac(prk, _KEYS_1)
-    mac_key = mac(prk, cipher_key + _KEYS_2)
-    iv = last_mac(prk, mac_key + _KEYS_3)
-    return MessageKeys(cipher_key, MacKey(mac_key), iv[:16])
+    cipher_key, mac_key, rest = hkdf_96(seed, b"WhisperMessageKeys", NO_SALT if pq_key is None else pq_key)
+    return MessageKeys(cipher_key, MacKey(mac_key), rest[:16])
 
 
 def group_message_keys(seed: MessageSeed) -> MessageKeys:

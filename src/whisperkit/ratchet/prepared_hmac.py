@@ -1,9 +1,12 @@
-"""HMAC and HKDF with SHA-256, from hash states that have taken in the padded key already.
+"""HMAC and HKDF with SHA-256, in the shapes that a message needs.
 
-An HMAC hashes a block made of the key before it hashes anything else, twice: key xor ipad and key xor opad.
-For inputs as short as ours that is the expensive half. So the two states after these blocks are made once per
-key and copied for each MAC under it; those of the zero key, the salt of every HKDF without one, are made when
-the module is loaded. The result is that of `hmac.digest`, in a third of its time.
+An HMAC hashes a block made of the key before it hashes anything else, twice: key xor ipad and key xor opad. For inputs
+as short as ours that is the expensive half. So the two states after these blocks are made once per key and copied for
+each MAC under it; those of the zero key, the salt of every HKDF without one, are made when the module is loaded. The
+results are those of `hmac.digest` and HKDF, in half the time or less.
+
+The functions write the same few lines out again and again. Calling one another would cost a quarter of what they take,
+and they take a third of what a message does.
 
 Spec:
     RFC 2104, "Implementation Note", which describes this; RFC 5869 for HKDF.
@@ -12,29 +15,9 @@ Spec:
 from __future__ import annotations
 
 from hashlib import sha256
-from typing import Final, Protocol, TypeAlias
+from typing import Final
 
-__all__ = ["NO_SALT", "PreparedKey", "expand", "extract", "hkdf", "hmac_sha256", "last_mac", "mac", "prepare"]
-
-
-class HashState(Protocol):
-    """As much of a hash object as is used here."""
-
-    def copy(self) -> HashState:
-        """Another one that goes on from here."""
-        ...
-
-    def update(self, data: bytes, /) -> None:
-        """Take in more."""
-        ...
-
-    def digest(self) -> bytes:
-        """What was taken in, hashed."""
-        ...
-
-
-PreparedKey: TypeAlias = tuple[HashState, HashState]
-"""The states after the inner and the outer block of a key. As secret as the key."""
+__all__ = ["NO_SALT", "hkdf", "hkdf_64", "hkdf_96", "hmac_sha256", "mac_pair"]
 
 NO_SALT: Final = bytes(32)
 """What HKDF takes for the salt if there is none."""
@@ -43,55 +26,81 @@ _BLOCK_BYTES: Final = 64
 _INNER_PAD: Final = bytes(n ^ 0x36 for n in range(256))
 _OUTER_PAD: Final = bytes(n ^ 0x5C for n in range(256))
 
+# What makes a whole block of a key of 32 bytes.
+_FILL: Final = bytes(32)
 
-def prepare(key: bytes) -> PreparedKey:
-    """Make the states of a key of any length."""
-    if len(key) > _BLOCK_BYTES:
-        key = sha256(key).digest()
-    block = key.ljust(_BLOCK_BYTES, b"\0")
-    return sha256(block.translate(_INNER_PAD)), sha256(block.translate(_OUTER_PAD))
-
-
-def mac(key: PreparedKey, data: bytes) -> bytes:
-    """HMAC-SHA-256 under a prepared key: 32 bytes."""
-    inner, outer = key[0].copy(), key[1].copy()
-    inner.update(data)
-    outer.update(inner.digest())
-    return outer.digest()
-
-
-def last_mac(key: PreparedKey, data: bytes) -> bytes:
-    """The same when the key is used for nothing after it: its states are used up instead of copied."""
-    inner, outer = key
-    inner.update(data)
-    outer.update(inner.digest())
-    return outer.digest()
+_ZERO_INNER: Final = sha256(bytes(_BLOCK_BYTES).translate(_INNER_PAD))
+_ZERO_OUTER: Final = sha256(bytes(_BLOCK_BYTES).translate(_OUTER_PAD))
 
 
 def hmac_sha256(key: bytes, data: bytes) -> bytes:
-    """HMAC-SHA-256 under a key that is used once."""
-    return last_mac(prepare(key), data)
+    """HMAC-SHA-256 with a key of any length: 32 bytes."""
+    if len(key) > _BLOCK_BYTES:
+        key = sha256(key).digest()
+    block = key.ljust(_BLOCK_BYTES, b"\0")
+    inner = sha256(block.translate(_INNER_PAD))
+    inner.update(data)
+    outer = sha256(block.translate(_OUTER_PAD))
+    outer.update(inner.digest())
+    return outer.digest()
 
 
-_ZERO_KEY: Final = prepare(NO_SALT)
+def mac_pair(key: bytes, one: bytes, other: bytes) -> tuple[bytes, bytes]:
+    """The HMACs of two inputs under one key of 32 bytes."""
+    block = key + _FILL
+    inner, outer = sha256(block.translate(_INNER_PAD)), sha256(block.translate(_OUTER_PAD))
+    inner_copy, outer_copy = inner.copy(), outer.copy()
+    inner_copy.update(one)
+    outer_copy.update(inner_copy.digest())
+    inner.update(other)
+    outer.update(inner.digest())
+    return outer_copy.digest(), outer.digest()
 
 
-def extract(ikm: bytes, salt: bytes = NO_SALT) -> PreparedKey:
-    """The first half of HKDF: the pseudorandom key, prepared for `expand`."""
-    return prepare(mac(_ZERO_KEY, ikm) if salt is NO_SALT else hmac_sha256(salt, ikm))
-
-
-def expand(key: PreparedKey, info: bytes, size: int) -> bytes:
-    """The second half of HKDF. `key` may be expanded again."""
+def hkdf(ikm: bytes, info: bytes, size: int, *, salt: bytes = NO_SALT) -> bytes:
+    """HKDF-SHA-256 with a salt of any length: `size` bytes, at most 8,160."""
+    prk = hmac_sha256(salt, ikm)
     out = block = b""
     counter = 0
     while len(out) < size:
         counter += 1
-        block = mac(key, block + info + counter.to_bytes())
+        block = hmac_sha256(prk, block + info + counter.to_bytes())
         out += block
     return out[:size]
 
 
-def hkdf(ikm: bytes, info: bytes, size: int, *, salt: bytes = NO_SALT) -> bytes:
-    """HKDF-SHA-256: `size` bytes, at most 8,160."""
-    return expand(extract(ikm, salt), info, size)
+def hkdf_64(ikm: bytes, info: bytes) -> tuple[bytes, bytes]:
+    """HKDF-SHA-256 without a salt to 64 bytes, as its two blocks."""
+    inner, outer = _ZERO_INNER.copy(), _ZERO_OUTER.copy()
+    inner.update(ikm)
+    outer.update(inner.digest())
+    prk = outer.digest() + _FILL
+    inner, outer = sha256(prk.translate(_INNER_PAD)), sha256(prk.translate(_OUTER_PAD))
+    inner_copy, outer_copy = inner.copy(), outer.copy()
+    inner_copy.update(info + b"\x01")
+    outer_copy.update(inner_copy.digest())
+    first = outer_copy.digest()
+    inner.update(first + info + b"\x02")
+    outer.update(inner.digest())
+    return first, outer.digest()
+
+
+def hkdf_96(ikm: bytes, info: bytes, salt: bytes) -> tuple[bytes, bytes, bytes]:
+    """HKDF-SHA-256 with a salt of 32 bytes to 96 bytes, as its three blocks."""
+    salt += _FILL
+    inner, outer = sha256(salt.translate(_INNER_PAD)), sha256(salt.translate(_OUTER_PAD))
+    inner.update(ikm)
+    outer.update(inner.digest())
+    prk = outer.digest() + _FILL
+    inner, outer = sha256(prk.translate(_INNER_PAD)), sha256(prk.translate(_OUTER_PAD))
+    inner_copy, outer_copy = inner.copy(), outer.copy()
+    inner_copy.update(info + b"\x01")
+    outer_copy.update(inner_copy.digest())
+    first = outer_copy.digest()
+    inner_copy, outer_copy = inner.copy(), outer.copy()
+    inner_copy.update(first + info + b"\x02")
+    outer_copy.update(inner_copy.digest())
+    second = outer_copy.digest()
+    inner.update(second + info + b"\x03")
+    outer.update(inner.digest())
+    return first, second, outer.digest()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple, NewType
 
-from whisperkit.ratchet.prepared_hmac import extract, hkdf, last_mac, mac
+from whisperkit.ratchet.prepared_hmac import hkdf, hkdf_64
 from whisperkit.ratchet.redaction import redacted
 
 __all__ = [
@@ -34,8 +34,7 @@ MessageKey = NewType("MessageKey", bytes)
 LABEL: Final = b"Signal_PQCKA_V1_MLKEM768:"
 _START: Final = b"Signal PQ Ratchet V1 Chain  Start"  # two spaces
 _ADD_EPOCH: Final = b"Signal PQ Ratchet V1 Chain Add Epoch"
-_NEXT_1: Final = b"Signal PQ Ratchet V1 Chain Next\x01"
-_NEXT_2: Final = b"Signal PQ Ratchet V1 Chain Next\x02"
+_NEXT: Final = b"Signal PQ Ratchet V1 Chain Next"
 
 
 class EpochKeys(NamedTuple):
@@ -81,10 +80,8 @@ def next_link(key: ChainKey, counter: int) -> tuple[ChainKey, MessageKey]:
         The next chain key, and the key of the message: the halves of
         ``HKDF(key, be32(counter) || "Signal PQ Ratchet V1 Chain Next", 64)``.
     """
-    prk = extract(key)
-    number = counter.to_bytes(4, "big")
-    first = mac(prk, number + _NEXT_1)
-    return ChainKey(first), MessageKey(last_mac(prk, first + number + _NEXT_2))
+    following, message_key = hkdf_64(key, counter.to_bytes(4, "big") + _NEXT)
+    return ChainKey(following), MessageKey(message_key)
 
 
 def _epoch_keys(out: bytes) -> EpochKeys:
