@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from hashlib import sha3_256
 from random import Random
+from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from whisperkit.ratchet.spqr import encapsulation
 from whisperkit.ratchet.spqr.encapsulation import encapsulate_first, encapsulate_second, fits_header
 from whisperkit.ratchet.spqr.kem import ML_KEM_768
+from whisperkit.ratchet.spqr.polynomials import as_factor, transformed
 from whisperkit.testing.ratchet import seeded_bytes
 
 KEYS = ML_KEM_768.generate(random_bytes=seeded_bytes(1))
@@ -50,17 +52,19 @@ def test_a_coefficient_out_of_range_is_refused_though_the_hash_fits() -> None:
 def test_secrets_are_not_printed() -> None:
     assert repr(encapsulate_first(KEYS.header, bytes(32))) == "<FirstHalf>"
     assert repr(KEYS) == "<KemKeys>"
+    assert repr(as_factor([transformed(bytes(256))])) == "<Factor>"
 
 
-@pytest.mark.parametrize("name", ["_noise", "_sample_ntt", "_ntt", "_inverse_ntt"])
+@pytest.mark.parametrize("name", ["noise", "sample", "transformed", "inner_product", "untransformed"])
 def test_a_wrong_part_is_noticed(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    original: Callable[..., list[int]] = getattr(encapsulation, name)
-    place = Random(name).randrange(256)
+    original: Callable[..., Sequence[Any]] = getattr(encapsulation, name)  # each has parts of another type
+    place = Random(name).randrange(128)
 
-    def broken(*args: object) -> list[int]:
-        out = list(original(*args))
-        out[place] = (out[place] + 1500) % 3329
-        return out
+    def broken(*args: object) -> Sequence[Any]:
+        out = original(*args)
+        wrong = list(out[0] if name in {"sample", "transformed", "inner_product"} else out)
+        wrong[place] = (wrong[place] + 2) % 5 if name == "noise" else (wrong[place] + 1500) % 3329
+        return bytes(wrong) if name == "noise" else wrong if len(wrong) == 256 else (wrong, out[1])
 
     monkeypatch.setattr(encapsulation, name, broken)
     first = encapsulate_first(KEYS.header, bytes(32))
