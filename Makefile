@@ -6,6 +6,8 @@ SHELL := /bin/sh
 
 VENV := .venv
 BIN := $(VENV)/bin
+# What npm writes at the end, about what it installed.
+NODE_MODULES := examples/bot/node/node_modules/.package-lock.json
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 # Another interpreter: make test PYTHON=/path/to/python3.13
 PYTHON ?=
@@ -15,7 +17,7 @@ ARGS ?=
 WORKERS ?= 2
 FUZZ_INPUTS ?= 1000000
 
-.PHONY: help demo test check lint types contracts serve chat docs fuzz interop bench-ratchet clean
+.PHONY: help demo test check lint types contracts serve chat bot bot-node docs fuzz interop bench-ratchet clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
@@ -28,6 +30,12 @@ serve: $(VENV)/.examples  ## run the reference server
 
 chat: $(VENV)/.examples  ## run a plain client: make chat NAME=alice
 	@$(BIN)/python -m examples chat $(NAME) --plain $(ARGS)
+
+bot: $(VENV)/.examples  ## run a bot, and the reference server with it (ARGS="--greet alice": it writes first)
+	@$(BIN)/python -m examples bot pingbot --serve $(ARGS)
+
+bot-node: $(NODE_MODULES)  ## chat with it from Node.js, on the official Signal library: make bot-node NAME=alice
+	@$$($(BIN)/python -m examples.bot.install --where) examples/bot/node/main.mjs $(NAME) pingbot $(ARGS)
 
 test: $(VENV)/.test  ## run all tests, with the coverage gate (ARGS="-k cursor --no-cov" for some of them)
 	@$(BIN)/python -m pytest -n $(WORKERS) --cov $(ARGS)
@@ -58,7 +66,7 @@ fuzz: $(VENV)/.fuzz  ## feed everything that reads bytes FUZZ_INPUTS random and 
 
 # Where the official library cannot be had, the tests are skipped and say why; on CI, that is a failure.
 interop: $(VENV)/.interop  ## talk to the official Signal library, which is installed for it (SEED=n to repeat a run)
-	@$(MAKE) --no-print-directory $(VENV)/.peer || [ -z "$$CI" ]
+	@$(MAKE) --no-print-directory $(NODE_MODULES) || [ -z "$$CI" ]
 	@$(BIN)/python -m pytest tests/interop -m interop -n $(WORKERS) -r fsE --durations=5 $(ARGS)
 
 # The peers of the group `bench` are installed one by one: of one that cannot be had it says why, and goes on.
@@ -66,7 +74,7 @@ bench-ratchet: $(VENV)/.examples  ## how fast the ratchet is, beside others (ARG
 	@$(BIN)/python -m tests.bench.ratchet --install $(ARGS)
 
 clean:  ## remove the virtual environment and all that was built
-	rm -rf $(VENV) build dist docs/_build docs/reference/generated .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) examples/bot/node/node_modules build dist docs/_build docs/reference/generated .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # ---- set-up: one stamp per dependency group, older than pyproject.toml when it has to be done again -----------------
@@ -90,7 +98,7 @@ $(VENV)/.examples $(VENV)/.test $(VENV)/.fuzz $(VENV)/.interop $(VENV)/.docs $(V
 	@$(PIP) install --quiet --editable . --group $*
 	@touch $@
 
-# A package of npm, in a folder of its own beneath $(VENV).
-$(VENV)/.peer: $(VENV)/.interop tests/interop/install.py
-	@$(BIN)/python -m tests.interop.install
+# Packages of npm, which looks for them beside the program that asks for them.
+$(NODE_MODULES): $(VENV)/.interop examples/bot/node/package-lock.json
+	@$(BIN)/python -m examples.bot.install
 	@touch $@

@@ -13,9 +13,12 @@ import sys
 from collections.abc import Sequence
 from getpass import getpass
 from pathlib import Path
+from typing import Final
 from urllib.parse import urlsplit
 
 from whisperkit.ids import MAX_DEVICE_NUMBER
+
+_URL: Final = "ws://127.0.0.1:8080/ws"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -31,6 +34,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _show_config(asked.config)
         case "chat":
             return _chat(asked)
+        case "bot":
+            from examples.bot.bot import run_bot
+
+            return run_bot(
+                asked.name, url=asked.url, folder=asked.data, friends=asked.greet or (), is_serving=asked.serve
+            )
         case _:
             from examples.demo import run_demo
 
@@ -65,7 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     chat = commands.add_parser("chat", help="chat in this terminal")
     chat.add_argument("name", type=_name, help="who you are")
     chat.add_argument("--plain", action="store_true", help="whole lines only: for pipes and screen readers")
-    chat.add_argument("--url", type=_url, default="ws://127.0.0.1:8080/ws", help="the server (default: %(default)s)")
+    chat.add_argument("--url", type=_url, default=_URL, help="the server (default: %(default)s)")
     chat.add_argument("--data", type=Path, default=Path("chat-data"), help="where your device is kept")
     chat.add_argument(
         "--wait",
@@ -75,6 +84,16 @@ def _parser() -> argparse.ArgumentParser:
         help="how many seconds the end of the input waits until all is sent (default: 10)",
     )
     chat.add_argument("--device", type=_device, metavar="N", default=1, help="which of your devices (default: 1)")
+    bot = commands.add_parser("bot", help="run a bot that answers whoever writes to it")
+    bot.add_argument("name", type=_name, help="what it is called")
+    bot.add_argument("--url", type=_url, default=_URL, help="the server (default: %(default)s)")
+    bot.add_argument("--data", type=Path, default=Path("chat-data"), help="where its file is")
+    bot.add_argument(
+        "--greet", type=_name, action="append", metavar="NAME", help="write to NAME first; may be repeated"
+    )
+    bot.add_argument(
+        "--serve", action="store_true", help="run the reference server in the same process, and be on that"
+    )
     demo = commands.add_parser("demo", help="a story in ten chapters; every claim is checked")
     demo.add_argument("--fast", action="store_true", help="without pauses for the reader")
     demo.add_argument("--step", action="store_true", help="wait for a key after each chapter")

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.interop.install import FOLDER, PACKAGE, VERSION
+from tests.interop.install import FOLDER, PACKAGE, VERSION, is_installed
 from tests.interop.peer import Peer
 from tests.interop.sides import Ours, Side, Theirs, Transcript
 from whisperkit.ids import DeviceId
@@ -40,7 +40,7 @@ def pytest_report_header(config: pytest.Config) -> str:
 @pytest.fixture(scope="session")
 def official() -> str:
     """The version of the official library, which is there; or the test is skipped, and on CI it fails."""
-    if not (FOLDER / "node_modules" / PACKAGE).is_dir():
+    if not is_installed():
         reason = f"{PACKAGE} is not installed in {FOLDER}; `make interop` installs it"
         if os.environ.get("CI"):
             pytest.fail(reason, pytrace=False)
