@@ -17,6 +17,7 @@ from whisperkit.client.drafts import read_draft
 from whisperkit.errors import CorruptStateError, PeerError
 from whisperkit.partitions import EVERYTHING, Partition, Row
 from whisperkit.ratchet import records, spqr
+from whisperkit.service import owners
 from whisperkit.stores import MemoryPartitions
 from whisperkit.sync import conversation, inbox, mirror_state, roster, rows, window
 from whisperkit.testing.ratchet import seeded_bytes
@@ -25,8 +26,9 @@ from whisperkit.testing.sim_runtime import run_now
 
 __all__ = ["STORED_TARGETS"]
 
-# Two that no chat without attachments or with one device has.
+# Those that no chat without attachments, with one device and a gateway that lives has.
 _BLOB: Final = blobs.Blob()
+_NOTES: Final = owners.Notes(7, 3)
 _WINDOW: Final = window.Window()
 
 
@@ -56,7 +58,9 @@ def _written() -> frozenset[bytes]:
     for conv in (chat, group):
         found |= _values(net.server.partitions, conversation.partition(conv))
     net.close()
-    return frozenset(found | {blobs.encode(_BLOB), window.encode_window(_WINDOW), *_spqr_states()})
+    return frozenset(
+        found | {blobs.encode(_BLOB), owners.OWNERS.encode(_NOTES), window.encode_window(_WINDOW), *_spqr_states()}
+    )
 
 
 def _values(store: MemoryPartitions, partition: Partition) -> set[bytes]:
@@ -118,6 +122,7 @@ STORED_TARGETS: Final = (
     _stored("mirror", mirror_state.decode_mirror, mirror_state.encode_mirror),
     _stored("member", roster.decode_intervals, roster.encode_intervals),
     _stored("row", rows.decode_row, rows.encode_row),
+    _stored("owner", owners.OWNERS.decode, owners.OWNERS.encode),
     _stored("window", window.decode_window, window.encode_window),
     _stored("draft", lambda data: read_draft(Row(b"q/" + bytes(8), data))),
     _stored("identity", records.decode_local_identity, records.encode_local_identity),

@@ -12,8 +12,9 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from whisperkit.ids import ConversationId, ConversationSeq, UserId
+from whisperkit.ids import ConversationId, ConversationSeq, Owner, UserId
 from whisperkit.service import core, finishing, gateway, owners, ticks
+from whisperkit.service.adoption import Adopter
 from whisperkit.service.core import Members
 from whisperkit.service.finishing import Finisher
 from whisperkit.service.hello import binding_of
@@ -143,17 +144,15 @@ class OwnRowOnly(Finisher):
         return page.upto, page.head, False
 
 
-class NoFence(House):
+class NoFence(Adopter):
     """Whoever adopts finishes and takes the note away, and lets the owner post on."""
 
-    async def adopt(self, owner: Any) -> int:  # Any: an owner
+    async def adopt(self, owner: Owner) -> bool:
         name = owners.partition(owner.gateway)
-        adopted = 0
         async for row in self._catchup.scan(name, owners.note_span(below=owner.incarnation + 1)):
             noted, conv = owners.owner_of_note(owner.gateway, row.key)
             await settle(self._core, self._finisher, noted, conv)
-            adopted += 1
-        return adopted
+        return True
 
 
 class RosterOfToday(Members):
@@ -306,7 +305,7 @@ VARIANTS = [
     _variant("1a: tick straight after post", gateway, "Poster", SentBeforeFinish, "SENT too early"),
     _variant("1a: a repeat is answered at once", gateway, "Poster", RepeatAnsweredAtOnce, "SENT too early"),
     _variant("1a: fan out own row only", gateway, "Finisher", OwnRowOnly, "lost", "out of order", plan=busy_run),
-    _variant("1a: sweep without a fence", gateway, "House", NoFence, "unfinished", "note left", plan=zombie),
+    _variant("1a: sweep without a fence", gateway, "Adopter", NoFence, "unfinished", "note left", plan=zombie),
     _variant("11: no job, no intent", gateway, "Poster", NothingNoted, "unfinished", plan=sender_is_lost),
     _variant("4b: fan out to the roster of today", core, "Members", RosterOfToday, "lost", "leaked"),
     _variant("11: c/ not looked at", inbox, "decode_last_seq", no_last_row, "doubled", plan=busy_run),

@@ -12,8 +12,10 @@ from whisperkit.errors import ConflictError
 from whisperkit.ids import DeviceId, GatewayId, Owner
 from whisperkit.partitions import Change, Head, Partition
 from whisperkit.stores import (
+    Absent,
     Binding,
     BlobBytes,
+    Kept,
     LocalBus,
     MarkStore,
     MemoryBlobs,
@@ -171,12 +173,14 @@ def test_an_owner_long_gone_is_forgotten_with_its_bindings() -> None:
         await directory.bind([binding])
 
         clock.time = 10 + FORGET_S - 1
-        named = await directory.gone()
+        await directory.alive(Owner(GatewayId("g2"), 1), 10)
+        remembered = await directory.keep([binding])
         clock.time += 1
-        later = await directory.gone()
+        await directory.alive(Owner(GatewayId("g3"), 1), 10)
 
-        assert (list(named), list(later)) == ([OWNER], [])
-        assert await directory.lookup([DEVICE]) == {DEVICE: Unbound(DEVICE)}
+        assert remembered == [Kept(binding)]
+        assert await directory.keep([binding]) == [Absent(DEVICE)]
+        assert await directory.gone([OWNER]) == {OWNER}
 
     anyio.run(run)
 

@@ -291,12 +291,30 @@ def test_a_note_is_owed_until_it_is_taken_away() -> None:
     noted = owners.note(owners.Notes(7), owner, CONV)
     settled = owners.settle(owners.Notes(7), owner, CONV)
     where = owners.partition(owner.gateway)
+    chat.ledger.committed([Change(owners.GATEWAYS, 0, b"", owners.enlist(owner, None).put)])
 
     chat.ledger.committed([Change(where, 0, b"", noted.put)])
     assert chat.owed() == ["note left"]
 
     chat.ledger.committed([Change(where, 1, b"", delete=settled.delete)])
     assert chat.owed() == []
+
+
+def test_who_has_a_note_must_be_listed() -> None:
+    chat = Chat()
+    owner = Owner(GatewayId("g1"), 7)
+    noted = Change(owners.partition(owner.gateway), 0, b"", owners.note(owners.Notes(7), owner, CONV).put)
+    before = Change(owners.GATEWAYS, 0, b"", owners.enlist(Owner(owner.gateway, 6), None).put)
+    listed = Change(owners.GATEWAYS, 1, b"", owners.enlist(owner, None).put)
+    delisted = Change(owners.GATEWAYS, 2, b"", delete=(owners.listed_key(owner.gateway),))
+
+    chat.ledger.committed([before])
+    with pytest.raises(Violation, match="not listed"):
+        chat.ledger.committed([noted])
+    chat.ledger.committed([listed])
+    chat.ledger.committed([noted])
+    with pytest.raises(Violation, match="not listed"):
+        chat.ledger.committed([delisted])
 
 
 def test_a_job_that_is_durable_is_enough_for_a_worker() -> None:

@@ -70,11 +70,10 @@ def test_generated_plans_let_everything_go_wrong() -> None:
     assert verbs > FAULTS
 
 
-def test_a_gateway_that_never_comes_back_is_not_forgotten_by_the_directory() -> None:
-    for seed in range(200):
-        decisions = generate(seed, faults=20).decisions
-        lost = any(decision.verb == "crash" and decision.args[1] == "0" for decision in decisions)
-        assert not (lost and any(decision.verb == "empty" for decision in decisions))
+def test_a_gateway_that_never_comes_back_may_be_forgotten_by_the_directory() -> None:
+    plans = [[decision.verb for decision in generate(seed, faults=20).decisions] for seed in range(60)]
+
+    assert any("empty" in verbs[verbs.index("replace") :] for verbs in plans if "replace" in verbs)
 
 
 def test_shrinking_leaves_what_it_takes_to_fail() -> None:
@@ -108,6 +107,7 @@ def test_everything_that_people_and_faults_do_is_carried_out() -> None:
         4.5 open erin.1 hall
         5.0 crash g1 2.0
         5.0 crash g1 2.0
+        5.5 replace g1 2.0
         6.0 pause g2 3.0
         6.0 die bob.1 1.0
         6.5 die carol.1 0
@@ -117,6 +117,7 @@ def test_everything_that_people_and_faults_do_is_carried_out() -> None:
         7.0 wire dave.1 down late
         7.0 wire zoe.1 down late
         7.5 empty
+        7.5 replace g1 2.0
         7.5 deaf 5.0
         7.5 slow 2.0
         8.0 door g2 commit crash_after

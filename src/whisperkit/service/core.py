@@ -169,7 +169,10 @@ class Core:
     async def begin_incarnation(self, *, above: int = 0) -> None:
         """Open a new life of this gateway: at the start, and whenever the old one was fenced."""
         operation = _Begin(self, max(above + 1, self.runtime.wall_ms()))
-        self.owner = Owner(self.owner.gateway, await self.executor.run(operation))
+        owner = Owner(self.owner.gateway, await self.executor.run(operation))
+        # Before it posts anything: only who is listed is looked for.
+        await self.executor.run(_Enlist(owner))
+        self.owner = owner
         log.info("incarnation opened", extra={"gateway": self.owner.gateway, "incarnation": self.owner.incarnation})
 
     def submit(self, operation: Any, done: Callable[[Any], None]) -> None:  # Any: the answer is the operation's
@@ -187,3 +190,16 @@ class _Begin:
     def run(self, work: WorkingSet) -> int:
         notes = work.state(self.lane, owners.OWNERS)
         return work.apply(self.lane, owners.begin(notes, at_least=self._at_least))
+
+
+class _Enlist:
+    """Puts a gateway on the list of those that may leave notes."""
+
+    lane = owners.GATEWAYS
+
+    def __init__(self, owner: Owner) -> None:
+        self._owner = owner
+
+    def run(self, work: WorkingSet) -> None:
+        there = work.row(self.lane, owners.LISTED, owners.listed_key(self._owner.gateway))
+        work.apply(self.lane, owners.enlist(self._owner, there))

@@ -14,6 +14,7 @@ from whisperkit.errors import OutOfTurnError, UnauthorisedError, UsageError
 from whisperkit.ids import ConversationId, ConversationSeq, DeviceId
 from whisperkit.runtime import Mailbox
 from whisperkit.service.acks import AckSaver
+from whisperkit.service.adoption import Adopter
 from whisperkit.service.asides import Asides
 from whisperkit.service.attachments import Attachments
 from whisperkit.service.catchup import CatchUp
@@ -81,7 +82,8 @@ class Gateway:
         self.people = People(core, self.catchup)
         self.asides = Asides(core, self.catchup, self.deliver)
         self.presences = Presences(core, self.links, self.ticks.board)
-        self.house = House(core, self.links, lambda: self._open, self.catchup, self.finisher, self.poster)
+        self.house = House(core, self.links, lambda: self._open, self.finisher, self.poster)
+        self.adopter = Adopter(core, self.catchup, self.finisher)
         self.requests = DeviceRequests(self.people, self.acks, self.links, self.sweeper)
         self.greeter = Greeter(
             core,
@@ -98,13 +100,14 @@ class Gateway:
         self._wake: Mailbox[bool] = core.runtime.mailbox()
 
     async def start(self) -> None:
-        """Open an incarnation, begin to serve, and finish what earlier lives of this gateway left."""
+        """Open an incarnation, begin to serve, and to finish what earlier lives of this gateway and the dead left."""
         await self.core.begin_incarnation()
         spawn = self.core.runtime.spawn
         spawn(self._flush_links, name="flush")
         spawn(self.acks.serve, name="acks")
         spawn(self.house.serve, name="house")
-        spawn(self.house.adopt_own, name="adopt own")
+        spawn(self.house.settle_notes, name="settle")
+        spawn(self.adopter.serve, name="adopter")
         spawn(self.sweeper.serve, name="sweeper")
         if self.core.config.works_jobs:
             spawn(self.worker.serve, name="worker")

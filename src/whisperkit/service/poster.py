@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from functools import partial
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from whisperkit.fanout import next_strategy
 from whisperkit.ids import ConversationId, ConversationSeq, Owner
@@ -41,6 +41,14 @@ DOUBTFUL = float("-inf")
 
 Posting: TypeAlias = PostMessage | ChangeRoster | ChangeStrategy
 Done: TypeAlias = Callable[[PostResult | Failed], None]
+
+
+class _Waiting(NamedTuple):
+    """A post that met a fence, and how many it met before."""
+
+    operation: Posting
+    done: Done
+    fenced: int
 
 
 class Poster:
@@ -75,6 +83,7 @@ class Poster:
         self._noted: dict[ConversationId, float] = {}
         self._held: dict[ConversationId, list[tuple[Posting, Done]]] = {}
         self._jobs: dict[ConversationId, list[tuple[ConversationSeq, Callable[[], None]]]] = {}
+        self._reborn: list[_Waiting] = []
 
     def post(self, operation: Posting, done: Done) -> None:
         """Post; `done` gets the result once its condition for SENT holds, or the refusal, or `Failed`."""
@@ -117,14 +126,16 @@ class Poster:
         noted_at = self._noted.get(conv)
         return noted_at is None or self._core.runtime.now() - noted_at > self._core.config.note_s
 
-    def _was_noted(self, conv: ConversationId, owner: Owner, answer: object) -> None:
-        is_good = owner == self._core.owner and not isinstance(answer, Failed)
+    def _was_noted(self, conv: ConversationId, owner: Owner, answer: Fenced | Failed | None) -> None:
+        is_good = owner == self._core.owner and answer is None
         self._noted[conv] = self._core.runtime.now() if is_good else DOUBTFUL
         for operation, done in self._held.pop(conv):
             if is_good:
                 self._submit(operation, done)
             elif isinstance(answer, Failed):
                 done(answer)
+            elif isinstance(answer, Fenced):
+                self._go_on(_Waiting(operation, done, 0), answer.above)
             else:  # a new incarnation began meanwhile; the note is another's
                 self.post(operation, done)
 
@@ -193,7 +204,7 @@ class Poster:
                 else:
                     self._see_to(conv, head.seq, head.strategy, partial(done, result))
             case Fenced(above) if fenced < MAX_FENCED:
-                self._core.runtime.spawn(partial(self._go_on, operation, done, fenced, above), name="go on")
+                self._go_on(_Waiting(operation, done, fenced), above)
             case _:
                 done(result)
 
@@ -244,16 +255,38 @@ class Poster:
                 break
         self._job_put()
 
-    async def _go_on(self, operation: Posting, done: Done, fenced: int, above: int) -> None:
+    def _go_on(self, waiting: _Waiting, above: int) -> None:
         """This gateway was taken for dead and lives: go on as a new incarnation. The device sees nothing."""
-        if self._core.owner.incarnation <= above:
-            self._core.hook.fenced()
+        if self._core.owner.incarnation > above:
+            self._again(waiting)
+            return
+        self._reborn.append(waiting)
+        if len(self._reborn) == 1:
+            self._core.runtime.spawn(partial(self._begin_again, above), name="go on")
+
+    async def _begin_again(self, above: int) -> None:
+        """Open one incarnation, however many posts met a fence."""
+        self._core.hook.fenced()
+        error: Exception | None = None
+        try:
             await self._core.begin_incarnation(above=above)
-            self._noted.clear()
-        if self._core.spans_partitions:
-            self._submit(operation, done, fenced + 1)
+        except Exception as raised:
+            log.warning("no new incarnation; posts are refused for now", exc_info=True)
+            error = raised
         else:
-            self.post(operation, done)
+            self._noted.clear()
+        reborn, self._reborn = self._reborn, []
+        for waiting in reborn:
+            if error is not None:
+                waiting.done(Failed(error))
+            else:
+                self._again(waiting)
+
+    def _again(self, waiting: _Waiting) -> None:
+        if self._core.spans_partitions:
+            self._submit(waiting.operation, waiting.done, waiting.fenced + 1)
+        else:
+            self.post(waiting.operation, waiting.done)
 
     def _then_strategy(self, conv: ConversationId, done: Done) -> Done:
         """After a change of members: whether another strategy fits better now."""
@@ -296,29 +329,33 @@ async def settle(core: Core, finisher: Finisher, owner: Owner, conv: Conversatio
     return True
 
 
-class _Note:
-    """Notes a conversation, where a post's commit cannot."""
+class _OnNote:
+    """Runs a rule on an owner's note about a conversation."""
 
     def __init__(self, owner: Owner, conv: ConversationId) -> None:
         self.lane = owners.partition(owner.gateway)
         self._owner = owner
         self._conv = conv
 
-    def run(self, work: WorkingSet) -> None:
-        work.apply(self.lane, owners.note(work.state(self.lane, owners.OWNERS), self._owner, self._conv))
+
+class _Note(_OnNote):
+    """Notes a conversation, where a post's commit cannot."""
+
+    def run(self, work: WorkingSet) -> Fenced | None:
+        return work.apply(self.lane, owners.note(work.state(self.lane, owners.OWNERS), self._owner, self._conv))
 
 
-class _Settle(_Note):
+class _Settle(_OnNote):
     """Takes a note away."""
 
     def run(self, work: WorkingSet) -> None:
         work.apply(self.lane, owners.settle(work.state(self.lane, owners.OWNERS), self._owner, self._conv))
 
 
-class _SettleTogether(_Note):
+class _SettleTogether(_OnNote):
     """Takes a note away in one commit with the finding that nothing is unfinished."""
 
-    def run(self, work: WorkingSet) -> bool:  # type: ignore[override]  # the others have no answer
+    def run(self, work: WorkingSet) -> bool:
         name = conversations.partition(self._conv)
         head = work.state(name, CONVERSATION)
         notes = work.state(self.lane, owners.OWNERS)

@@ -23,7 +23,7 @@ from whisperkit.service.working_set import Cold, Load, WorkingSet
 from whisperkit.strategy import Strategy
 from whisperkit.sync import conversation as conversations
 from whisperkit.sync import inbox as inboxes
-from whisperkit.sync.conversation import Conversation, Draft, ModeAnswer, PostAnswer, Posted, Unchanged
+from whisperkit.sync.conversation import Conversation, Draft, Fenced, ModeAnswer, PostAnswer, Posted, Unchanged
 from whisperkit.sync.frames import EntryKind, RosterChange, Send
 from whisperkit.sync.inbox import Appended
 from whisperkit.sync.roster import Intervals, decode_intervals, member_key
@@ -96,19 +96,16 @@ class _ConversationOperation:
         found = {user: work.row(self.lane, CONVERSATION, key) for user, key in keys.items()}
         return {user: decode_intervals(value) for user, value in found.items() if value is not None}
 
-    def _note(self, work: WorkingSet) -> None:
-        """Where a commit can carry it: that this gateway has something to finish here."""
-        if work.spans_partitions:
-            # A commit whose reply is lost may have put the note, though the answer is that of a repeat.
-            self.may_have_noted = True
-            owner = self._core.owner
-            name = owners.partition(owner.gateway)
-            work.apply(name, owners.note(work.state(name, owners.OWNERS), owner, self.conv))
-
-    def _warm_note(self, work: WorkingSet) -> None:
-        """Read what `_note` needs, before anything is applied."""
-        if work.spans_partitions:
-            work.state(owners.partition(self._core.owner.gateway), owners.OWNERS)
+    def _note(self, work: WorkingSet) -> Fenced | None:
+        """Where a commit can carry it: note, before the post is applied, that this gateway has something to finish."""
+        if not work.spans_partitions:
+            return None
+        owner = self._core.owner
+        name = owners.partition(owner.gateway)
+        fenced = work.apply(name, owners.note(work.state(name, owners.OWNERS), owner, self.conv))
+        # A commit whose reply is lost may have put the note, though the answer is that of a repeat.
+        self.may_have_noted = self.may_have_noted or fenced is None
+        return fenced
 
 
 class PostMessage(_ConversationOperation):
@@ -173,9 +170,9 @@ class PostMessage(_ConversationOperation):
         if step.state.is_finished:  # a pulled message: nobody has anything to do about it
             work.apply(self.lane, step)
             return PostResult(step.answer, step.state)
-        self._warm_note(work)
+        if (fenced := self._note(work)) is not None:
+            return PostResult(fenced, state)
         work.apply(self.lane, step)
-        self._note(work)
         return PostResult(step.answer, step.state)
 
     # ---- what the decision needs ----
@@ -289,7 +286,6 @@ class ChangeRoster(_ConversationOperation):
         """Decide, and apply what was decided."""
         state = self._load(work)
         stays = self._stays(work, (*self._change.added, *self._change.removed))
-        self._warm_note(work)
         step = conversations.post_roster(
             state,
             self._change,
@@ -299,8 +295,9 @@ class ChangeRoster(_ConversationOperation):
             intervals=stays,
         )
         if step.changes(state):
+            if (fenced := self._note(work)) is not None:
+                return PostResult(fenced, state)
             work.apply(self.lane, step)
-            self._note(work)
         return PostResult(step.answer, step.state)
 
 
@@ -315,7 +312,6 @@ class ChangeStrategy(_ConversationOperation):
     def run(self, work: WorkingSet) -> PostResult:
         """Decide, and apply what was decided."""
         state = self._load(work)
-        self._warm_note(work)
         step = conversations.change_strategy(
             state,
             self._strategy,
@@ -324,6 +320,7 @@ class ChangeStrategy(_ConversationOperation):
             owner=self._core.owner,
         )
         if step.changes(state):
+            if (fenced := self._note(work)) is not None:
+                return PostResult(fenced, state)
             work.apply(self.lane, step)
-            self._note(work)
         return PostResult(step.answer, step.state)

@@ -232,8 +232,12 @@ class Directory(Protocol):
         """Say that a gateway lives, for `ttl_s` seconds from now."""
         ...
 
-    async def gone(self) -> Sequence[Owner]:
-        """Owners that were alive and are not; empty while the directory is young."""
+    async def gone(self, owners: Collection[Owner]) -> frozenset[Owner]:
+        """Those of the owners whose lease is not there: it ran out, was forgotten, or never was.
+
+        None of them while the directory is young: then whoever is alive may not have said so yet. It is young from
+        when it lost its memory until every gateway has had the time to renew its lease.
+        """
         ...
 
 

@@ -46,7 +46,7 @@ __all__ = [
 CLAIM_S: Final = 60.0
 # Presence and leases are renewed every 10 to 30 s: after 40 s everybody alive has been heard of.
 YOUNG_S: Final = 40.0
-# A dead owner is adopted within minutes; after an hour nobody needs to be told of it again.
+# A gateway that stood still finds its bindings again; what nobody renewed for an hour is of no use to anybody.
 FORGET_S: Final = 3_600.0
 
 
@@ -247,16 +247,18 @@ class MemoryDirectory:
 
     async def alive(self, owner: Owner, ttl_s: float) -> None:
         """Renew a lease; see `Directory.alive`."""
-        self._alive_until[owner] = self._now() + ttl_s
-
-    async def gone(self) -> Sequence[Owner]:
-        """Find owners whose lease ran out; see `Directory.gone`. Each is named for `FORGET_S`."""
         now = self._now()
-        for owner in [owner for owner, until in self._alive_until.items() if until + FORGET_S <= now]:
-            self._forget(owner)
+        if owner not in self._alive_until:
+            for old in [old for old, until in self._alive_until.items() if until + FORGET_S <= now]:
+                self._forget(old)
+        self._alive_until[owner] = now + ttl_s
+
+    async def gone(self, owners: Collection[Owner]) -> frozenset[Owner]:
+        """Find owners without a lease; see `Directory.gone`."""
+        now = self._now()
         if now < self._young_until:
-            return []
-        return sorted(owner for owner, until in self._alive_until.items() if until <= now)
+            return frozenset()
+        return frozenset(owner for owner in owners if self._alive_until.get(owner, now) <= now)
 
     def _forget(self, owner: Owner) -> None:
         del self._alive_until[owner]

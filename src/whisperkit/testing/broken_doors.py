@@ -153,18 +153,24 @@ class GuessesWhenYoung(MemoryDirectory):
 
 
 class BuriesWhenYoung(MemoryDirectory):
-    """Names owners as gone right after a restart."""
+    """Takes who is not there for gone, right after a restart."""
 
-    async def gone(self) -> Sequence[Owner]:
-        now = self._now()
-        return [owner for owner, until in self._alive_until.items() if until <= now]
+    async def gone(self, owners: Collection[Owner]) -> frozenset[Owner]:
+        return frozenset(owner for owner in owners if self._alive_until.get(owner, 0.0) <= self._now())
+
+
+class OnlyTheKnownAreGone(MemoryDirectory):
+    """Takes whom it never heard of for alive: what it forgot would be adopted by nobody."""
+
+    async def gone(self, owners: Collection[Owner]) -> frozenset[Owner]:
+        return (await super().gone(owners)) & self._alive_until.keys()
 
 
 class NobodyIsGone(MemoryDirectory):
-    """Forgets an owner when its lease runs out."""
+    """Lets no lease run out."""
 
-    async def gone(self) -> Sequence[Owner]:
-        return []
+    async def gone(self, owners: Collection[Owner]) -> frozenset[Owner]:
+        return (await super().gone(owners)) - self._alive_until.keys()
 
 
 class Appends(MemoryBlobs):
@@ -215,6 +221,7 @@ BROKEN_DIRECTORIES: Final[tuple[type[MemoryDirectory], ...]] = (
     BindsForEver,
     GuessesWhenYoung,
     BuriesWhenYoung,
+    OnlyTheKnownAreGone,
     NobodyIsGone,
 )
 BROKEN_BLOBS: Final[tuple[type[MemoryBlobs], ...]] = (Appends, CutsOff, FillsHoles, NeverDrops)

@@ -117,24 +117,41 @@ async def only_who_bound_unbinds(lab: DirectoryLab) -> None:
 @in_lab
 async def a_binding_counts_while_its_gateway_lives(lab: DirectoryLab) -> None:
     async with lab.make() as made:
-        device, older, newer = await _scene(lab, made)
+        device, older, _ = await _scene(lab, made)
         await made.directory.bind([older])
         await made.wait(_TTL_S - 5)
         await made.directory.alive(older.owner, _TTL_S)
         await made.wait(10)
         alive = await _where(made, device)
-        gone_then = await made.directory.gone()
         await made.wait(_TTL_S)
 
         expect(alive, Bound(older), "a lease that is renewed holds")
-        expect(
-            [o for o in gone_then if o in (older.owner, newer.owner)], [newer.owner], "a lease that ran out is named"
-        )
         expect(await _where(made, device), Unbound(device), "a binding at a dead gateway does not count")
-        gone = await made.directory.gone()
-        expect({older.owner, newer.owner} <= set(gone), True, "owners whose lease ran out are named")
+
+
+@in_lab
+async def who_has_no_lease_is_gone(lab: DirectoryLab) -> None:
+    async with lab.make() as made:
+        gone = made.directory.gone
+        _, older, newer = await _scene(lab, made)
+        both = [older.owner, newer.owner]
+        stranger = Owner(GatewayId(lab.name("stranger")), 1)
+        at_first = await gone([*both, stranger])
+        await made.wait(_TTL_S - 5)
         await made.directory.alive(older.owner, _TTL_S)
-        expect(older.owner in await made.directory.gone(), False, "an owner may come back")
+        await made.wait(10)
+        then = await gone(both)
+        of_another_life = await gone([older.owner._replace(incarnation=2)])
+        await made.wait(_TTL_S)
+        later = await gone(both)
+        await made.directory.alive(older.owner, _TTL_S)
+
+        expect(at_first, frozenset([stranger]), "who has a lease is not gone; who never had one is")
+        expect(then, frozenset([newer.owner]), "who renews a lease is not gone; whose lease ran out is")
+        expect(of_another_life, frozenset([older.owner._replace(incarnation=2)]), "a lease is of one incarnation")
+        expect(later, frozenset(both), "all who did not renew are gone")
+        expect(await gone(both), frozenset([newer.owner]), "an owner may come back")
+        expect(len(await gone([])), 0, "of nobody, nobody is gone")
 
 
 @in_lab
@@ -147,14 +164,14 @@ async def a_young_directory_does_not_guess(lab: DirectoryLab) -> None:
         await made.directory.bind([binding])
         early: Mapping[DeviceId, Lookup] = await made.directory.lookup([device, stranger])
         await made.wait(made.young_s / 2)
-        gone = await made.directory.gone()
+        gone = await made.directory.gone([owner, Owner(GatewayId(lab.name("h")), 1)])
 
         expect(
             dict(early),
             {device: Bound(binding), stranger: Unknown(stranger)},
             "a young directory knows what it was told",
         )
-        expect(list(gone), [], "a young directory names nobody as gone")
+        expect(len(gone), 0, "a young directory takes nobody for gone")
         await made.wait(made.young_s / 2 + 1)
         expect(await _where(made, stranger), Unbound(stranger), "in time it knows who is not there")
 
@@ -164,6 +181,7 @@ DIRECTORY_CHECKS: Final[tuple[Check[DirectoryInTime], ...]] = (
     a_renewal_is_superseded_only_by_a_newer_connection,
     only_who_bound_unbinds,
     a_binding_counts_while_its_gateway_lives,
+    who_has_no_lease_is_gone,
     a_young_directory_does_not_guess,
 )
 

@@ -14,7 +14,7 @@ A file is text, one decision a line: seconds, verb, arguments; settings before t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from random import Random
 from typing import Final, NamedTuple
 
@@ -30,6 +30,7 @@ GROUPS: Final = {"team": USERS[:3], "club": USERS[:4], "hall": USERS}
 
 # Verbs of what goes wrong, with what they are told:
 #   crash GATEWAY SECONDS     it is started again after so long; 0: never
+#   replace GATEWAY SECONDS   it never comes back; another one takes its place under another name after so long
 #   pause GATEWAY SECONDS     it stands still, is taken for dead, and goes on
 #   door NODE DOOR FAULT      the next call of that door meets the fault
 #   wire DEVICE WAY FATE      the next message that way (up, down) is lost, doubled or late
@@ -38,7 +39,7 @@ GROUPS: Final = {"team": USERS[:3], "club": USERS[:4], "hall": USERS}
 #   empty                     the directory loses its memory
 #   deaf SECONDS              hints between gateways are lost
 #   slow SECONDS              everything takes forty times as long
-FAULTS: Final = frozenset({"crash", "pause", "door", "wire", "cut", "die", "empty", "deaf", "slow"})
+FAULTS: Final = frozenset({"crash", "replace", "pause", "door", "wire", "cut", "die", "empty", "deaf", "slow"})
 _ACTIONS: Final = frozenset({"send", "add", "remove", "link", "unlink", "read", "open"})
 
 
@@ -151,19 +152,7 @@ def generate(
     decisions = [maker.send() for _ in range(messages)]
     decisions += [maker.other() for _ in range(random.randint(0, messages // 2))]
     decisions += [maker.fault() for _ in range(random.randint(0, faults))]
-    lost = {decision.args[0] for decision in decisions if decision.verb == "crash" and decision.args[1] == "0"}
-    decisions = [decision for decision in decisions if not _hides_from_directory(decision, lost)]
     return Plan(seed, is_spanning, gateways, random.random() < 0.2, tuple(sorted(decisions)))
-
-
-def _hides_from_directory(decision: Decision, lost: Collection[str]) -> bool:
-    """Whether nobody could learn that a gateway is gone.
-
-    A directory that never had its lease, or forgot it, cannot name a gateway that never comes back. What the dead one
-    left is then finished by the next post to its conversation only, and its note stays.
-    """
-    is_door = decision.verb == "door" and decision.args[0] in lost and decision.args[1] == "directory"
-    return bool(lost) and (decision.verb == "empty" or is_door)
 
 
 class _Maker:
@@ -225,6 +214,8 @@ class _Maker:
                 # One gateway may stay away for good, if there are others to adopt what it left.
                 is_for_good = gateway != "g1" and random.random() < 0.3
                 return Decision(self._at(), verb, (gateway, "0" if is_for_good else self._seconds(20.0)))
+            case "replace":
+                return Decision(self._at(), verb, (gateway, self._seconds(20.0)))
             case "pause":
                 return Decision(self._at(), verb, (gateway, self._seconds(random.choice((5.0, 60.0)))))
             case "door":
@@ -244,8 +235,8 @@ class _Maker:
 
 
 _CHANCES_OF: Final = (
-    ("crash", "pause", "door", "wire", "cut", "die", "empty", "deaf", "slow"),
-    (4, 2, 8, 3, 3, 2, 1, 1, 1),
+    ("crash", "pause", "door", "wire", "cut", "die", "empty", "deaf", "slow", "replace"),
+    (4, 2, 8, 3, 3, 2, 1, 1, 1, 1),
 )
 
 

@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
 from whisperkit import accounts
-from whisperkit.ids import ConversationId, ConversationSeq, DeviceId, MessageId, UserId
+from whisperkit.ids import ConversationId, ConversationSeq, DeviceId, GatewayId, MessageId, Owner, UserId
 from whisperkit.partitions import Change, Partition, seq_of
+from whisperkit.service import owners
 from whisperkit.stores import Mark
 from whisperkit.strategy import Strategy
 from whisperkit.sync import conversation as conversations
@@ -93,6 +94,7 @@ class Ledger:
         self.acknowledged: dict[MessageId, tuple[DeviceId, ConversationId, ConversationSeq, float]] = {}
         self.linked: dict[UserId, dict[DeviceId, int]] = {}
         self.notes: dict[tuple[Partition, bytes], float] = {}
+        self.listed: dict[GatewayId, int] = {}
         self.jobs: dict[ConversationId, int] = {}
         self.populated_at = 0.0
         self._now = now
@@ -119,7 +121,9 @@ class Ledger:
                 case "user":
                     self._account(UserId(name), change)
                 case "owner":
-                    self._notes(change)
+                    self._notes(GatewayId(name), change)
+                case "gateways":
+                    self._listing(change)
                 case "jobs":
                     for key, value in change.put:
                         self.job_put(ConversationId(key.decode()), int.from_bytes(value[:8], "big"))
@@ -215,11 +219,25 @@ class Ledger:
         account = accounts.decode(change.state)
         self.linked[user] = {DeviceId(user, listed.number): listed.link for listed in account.devices}
 
-    def _notes(self, change: Change) -> None:
+    def _notes(self, gateway: GatewayId, change: Change) -> None:
         for key, _ in change.put:
+            self._note_is_found(owners.owner_of_note(gateway, key)[0])
             self.notes.setdefault((change.partition, key), self._now())
         for key in change.delete:
             self.notes.pop((change.partition, key), None)
+
+    def _listing(self, change: Change) -> None:
+        self.listed |= {owner.gateway: owner.incarnation for owner in map(owners.listed_owner, change.put)}
+        for key in change.delete:
+            self.listed.pop(GatewayId(key.removeprefix(owners.LISTED_KEYS).decode()), None)
+        for partition, key in self.notes:
+            self._note_is_found(owners.owner_of_note(GatewayId(partition.partition("/")[2]), key)[0])
+
+    def _note_is_found(self, owner: Owner) -> None:
+        """Should the owner die, somebody must find its notes, whatever the directory forgets."""
+        listed = self.listed.get(owner.gateway, 0)
+        if listed < owner.incarnation:
+            raise Violation("not listed", f"{owner} has a note; its gateway is listed under {listed}")
 
     def job_put(self, conv: ConversationId, upto: int) -> None:
         """A job became durable."""

@@ -238,9 +238,9 @@ class SimDirectory(_Door):
         """Renew a lease; see `Directory.alive`."""
         await self._ask("directory", lambda: self._directory.alive(owner, ttl_s))
 
-    async def gone(self) -> Sequence[Owner]:
-        """Find owners whose lease ran out; see `Directory.gone`."""
-        return await self._ask("directory", self._directory.gone)
+    async def gone(self, owners: Collection[Owner]) -> frozenset[Owner]:
+        """Find owners without a lease; see `Directory.gone`."""
+        return await self._ask("directory", lambda: self._directory.gone(owners))
 
 
 class SimBus(LocalBus):

@@ -75,7 +75,7 @@ def _config(gateway: str) -> ServiceConfig:
 
     Two workers are enough to get into each other's way.
     """
-    works_jobs = gateway in ("g1", "g2")
+    works_jobs = gateway.startswith(("g1", "g2"))
     return ServiceConfig(
         fanout=LIMITS, beat_s=5.0, lease_s=15.0, adopt_after_s=30.0, note_s=10.0, works_jobs=works_jobs
     )
@@ -162,10 +162,11 @@ def _listening() -> Generator[list[BaseException]]:
 
 
 class _Gateway:
-    """A gateway over all its lives."""
+    """A place where a gateway runs, over all its lives; another name may take it."""
 
     def __init__(self, name: str) -> None:
         self.name = name
+        self.names = 1
         self.fates = Fates()
         self.life = 0
         self.runtime: SimRuntime | None = None
@@ -340,6 +341,16 @@ class Simulation:
         if seconds:
             self.world.at(seconds, partial(self._start_gateway, gateway), label=f"start {name}")
 
+    def _replace_gateway(self, place: str, seconds: float) -> None:
+        """Nobody will ever come back under the name that it had."""
+        gateway = self._gateways[place]
+        if gateway.runtime is None:
+            return
+        self._crash_gateway(place, 0.0)
+        gateway.names += 1
+        gateway.name = f"{place}-{gateway.names}"
+        self.world.at(seconds, partial(self._start_gateway, gateway), label=f"start {gateway.name}")
+
     def _gateway_died(self, gateway: _Gateway) -> None:
         gateway.runtime = gateway.service = None
         gateway.is_serving = False
@@ -457,6 +468,8 @@ class Simulation:
         match decision.verb:
             case "crash":
                 self._crash_gateway(args[0], float(args[1]))
+            case "replace":
+                self._replace_gateway(args[0], float(args[1]))
             case "pause":
                 self._pause(args[0], float(args[1]))
             case "door":
@@ -592,6 +605,9 @@ class Simulation:
             owed, oldest_s = gateway.service.gateway.finisher.owed()
             if owed:
                 yield Violation("unfinished", f"{gateway.name} finishes {owed} conversations, for {oldest_s:.0f} s")
+        running = {gateway.name for gateway in self._gateways.values() if gateway.runtime is not None}
+        for name in self.ledger.listed.keys() - running:
+            yield Violation("not adopted", f"{name} is gone, and still listed")
 
 
 class _ObservedJobs(MemoryJobs):
