@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from examples.chat.lines import clean, clock, file_name, how_far, last_seen, what_it_says
+from examples.chat.lines import clean, clock, file_name, how_far, last_seen, reason, what_it_says
 from examples.chat.names import Names, group_label
 from examples.chat.screen import Screen
 from examples.chat.trust import Trust
@@ -98,7 +98,7 @@ class Commands:
                 await self._names.save()
         except (WhisperError, OSError, ValueError) as error:
             self.refusals += 1
-            self._say(f"{word if line.startswith('/') else 'not sent'}: {_reason(error)}")
+            self._say(f"{word if line.startswith('/') else 'not sent'}: {reason(error)}")
 
     async def unsent(self) -> int:
         """How many messages wait to be sent."""
@@ -383,10 +383,3 @@ def _place(folder: Path, asked: Sequence[str], name: str) -> Path:
 
 def _is_waiting(record: Record) -> bool:
     return not record.seq and not record.failed
-
-
-def _reason(error: Exception) -> str:
-    """What happened, and what to do where the error says so."""
-    if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    return "; ".join([str(error), *getattr(error, "__notes__", ())])

@@ -21,7 +21,21 @@ from whisperkit.receipts import MessageStatus, Tally
 from whisperkit.sync.codec import decode_change
 from whisperkit.sync.frames import PresenceState
 
-__all__ = ["WAITING_FOR_IT", "Who", "clean", "clock", "file_name", "how_far", "last_seen", "own_line", "what_it_says"]
+__all__ = [
+    "WAITING_FOR_IT",
+    "Who",
+    "clean",
+    "clock",
+    "file_name",
+    "harmless",
+    "how_far",
+    "last_seen",
+    "local",
+    "own_line",
+    "reason",
+    "what_changed",
+    "what_it_says",
+]
 
 Who = Callable[[UserId], str]
 
@@ -32,10 +46,22 @@ _UNSAFE: Final = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u20
 _MAX_NAMES: Final = 10
 
 
+def harmless(text: str) -> str:
+    """Text of others without anything that moves the cursor or turns writing around; line breaks stay."""
+    text = text.replace("\r\n", "\n").replace("\t", "    ")
+    return _UNSAFE.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
 def clean(text: str) -> str:
     """Text of others as it can be shown: later lines are indented, so that none can pass for a message."""
-    text = text.replace("\r\n", "\n").replace("\t", "    ")
-    return "\n      ".join(_UNSAFE.sub("\N{REPLACEMENT CHARACTER}", text).split("\n"))
+    return "\n      ".join(harmless(text).split("\n"))
+
+
+def reason(error: Exception) -> str:
+    """What happened, and what to do where the error says so."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return "; ".join([str(error), *getattr(error, "__notes__", ())])
 
 
 def file_name(name: str) -> str:
@@ -46,7 +72,7 @@ def file_name(name: str) -> str:
 
 def clock(at_ms: int, *, now_ms: int, zone: tzinfo | None = None) -> str:
     """The time of day, and the day too unless it is today."""
-    at, now = _local(at_ms, zone), _local(now_ms, zone)
+    at, now = local(at_ms, zone), local(now_ms, zone)
     return f"{at:%H:%M}" if at.date() == now.date() else f"{at.day} {at:%b %H:%M}"
 
 
@@ -58,7 +84,7 @@ def last_seen(presence: PresenceChanged, *, now_ms: int, zone: tzinfo | None = N
         return "not known"
     if presence.last_seen_ms is None:
         return "offline"
-    at, now = _local(presence.last_seen_ms, zone), _local(now_ms, zone)
+    at, now = local(presence.last_seen_ms, zone), local(now_ms, zone)
     return f"last seen today {at:%H:%M}" if at.date() == now.date() else f"last seen {at.day} {at:%B}"
 
 
@@ -67,7 +93,7 @@ def what_it_says(record: Record, who: Who) -> str | None:
     if record.note is Note.UNREADABLE:
         return WAITING_FOR_IT
     if record.note is Note.ROSTER:
-        return _change(record.content, record.sender, who)
+        return what_changed(record.content, record.sender, who)
     match record.what:
         case Text(text, _):
             return clean(text)
@@ -112,7 +138,8 @@ def _by(status: MessageStatus) -> str:
     return "by" if status is MessageStatus.READ else "to"
 
 
-def _change(content: bytes, sender: DeviceId | None, who: Who) -> str | None:
+def what_changed(content: bytes, sender: DeviceId | None, who: Who) -> str | None:
+    """Who came and went, by a record of that; `None` if nobody did."""
     try:
         change = decode_change(content)
     except PeerError:
@@ -134,5 +161,6 @@ def _names(users: list[UserId], who: Who) -> str:
     return ", ".join(named) + (f" and {more:,} more" if more > 0 else "")
 
 
-def _local(at_ms: int, zone: tzinfo | None) -> datetime:
+def local(at_ms: int, zone: tzinfo | None) -> datetime:
+    """A time on the person's clock."""
     return datetime.fromtimestamp(at_ms / 1_000, UTC).astimezone(zone)

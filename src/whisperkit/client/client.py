@@ -24,7 +24,7 @@ from whisperkit.client.greeting import Greeter
 from whisperkit.client.history import Note, Record
 from whisperkit.client.opening import Opener
 from whisperkit.client.people import People
-from whisperkit.client.reading import Reader
+from whisperkit.client.reading import Reached, Reader
 from whisperkit.client.receiving import Receiver
 from whisperkit.client.records import Turn
 from whisperkit.client.sealing import Sealer
@@ -118,6 +118,11 @@ class Client:
     def cursor(self) -> Cursor | None:
         """How far it has come in its inbox; `None` before its first snapshot."""
         return self._at.mirror.cursor
+
+    @property
+    def head(self) -> Cursor | None:
+        """Where its inbox ends, as the server last said: a client that catches up is on its way there."""
+        return self._at.mirror.head
 
     async def __aenter__(self) -> Self:
         if self._own_runtime is not None:
@@ -273,6 +278,19 @@ class Client:
             raise UsageError(f"message {message_id} has not failed")
         return await self._write(conv, content)
 
+    async def discard(self, conv: ConversationId, message_id: MessageId) -> None:
+        """Forget a failed message of this device.
+
+        Raises:
+            UsageError: It has not failed, is not there, or is none of this device.
+        """
+
+        async def work(turn: Turn) -> bool:
+            return await history.discard(turn, conv, message_id, self.device)
+
+        if not await self._at.records.run(work):
+            raise UsageError(f"message {message_id} has not failed")
+
     # ---- reading ----
 
     async def history(self, conv: ConversationId, *, before: Record | None = None, limit: int = 50) -> list[Record]:
@@ -296,6 +314,14 @@ class Client:
     async def tally(self, conv: ConversationId, message_id: MessageId) -> Tally:
         """How many of a message's audience have and have read it."""
         return await self._reader.tally(conv, message_id)
+
+    async def reached_by(self, conv: ConversationId, message_id: MessageId) -> Reached:
+        """Who of a message's audience has it, and who has read it.
+
+        Raises:
+            UsageError: There is no such message.
+        """
+        return await self._reader.reached_by(conv, message_id)
 
     async def mark_read(self, conv: ConversationId, upto: int) -> None:
         """Say that the person has read a conversation up to a number; beyond what is here it counts as that."""

@@ -20,7 +20,19 @@ from whisperkit.errors import CorruptStateError, PeerError
 from whisperkit.ids import ConversationId, ConversationSeq, DeviceId, MessageId
 from whisperkit.partitions import Row, Span, prefix
 
-__all__ = ["Note", "Record", "above", "fail", "find", "forget_pending_place", "page_span", "place_of", "read", "write"]
+__all__ = [
+    "Note",
+    "Record",
+    "above",
+    "discard",
+    "fail",
+    "find",
+    "forget_pending_place",
+    "page_span",
+    "place_of",
+    "read",
+    "write",
+]
 
 _HISTORY: Final = b"h/"
 _BY_ID: Final = b"m/"
@@ -133,6 +145,15 @@ async def fail(turn: Turn, conv: ConversationId, message_id: MessageId, sender: 
     record = record._replace(failed=reason)
     write(turn, record, order=int.from_bytes(place[-16:-8], "big"))
     return record
+
+
+async def discard(turn: Turn, conv: ConversationId, message_id: MessageId, sender: DeviceId) -> bool:
+    """Delete a message of this device that has failed; false if it has not, or is not here."""
+    found = await find(turn, conv, message_id, sender)
+    if found is None or not found[1].failed:
+        return False
+    turn.delete([found[0], _index(conv, message_id, sender)])
+    return True
 
 
 def read(row: Row) -> Record:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from typing import NamedTuple
 
 from whisperkit.client import history
 from whisperkit.client.audience import audience_of
@@ -13,11 +14,35 @@ from whisperkit.client.standing import Standing, load_chat
 from whisperkit.client.ticks import load_marks
 from whisperkit.errors import UsageError
 from whisperkit.ids import ConversationId, ConversationSeq, MessageId, UserId
-from whisperkit.receipts import MarkKind, Marks, MessageStatus, Tally, reached, status_of, tally_of
+from whisperkit.receipts import (
+    MarkKind,
+    Marks,
+    MessageStatus,
+    Tally,
+    delivered_by,
+    reached,
+    read_by,
+    status_of,
+    tally_of,
+)
 from whisperkit.sync import mirror
 from whisperkit.sync.chat import Chat, chat_of
 
-__all__ = ["Reader"]
+__all__ = ["Reached", "Reader"]
+
+
+class Reached(NamedTuple):
+    """Whom a message of this device has reached.
+
+    Attributes:
+        audience: Who gets it; its sender is not one of them.
+        delivered: Who of these has it on a device.
+        read: Who of these has read it.
+    """
+
+    audience: frozenset[UserId]
+    delivered: frozenset[UserId]
+    read: frozenset[UserId]
 
 
 class Reader:
@@ -90,6 +115,20 @@ class Reader:
         """How many of a message's audience have and have read it."""
         record, audience, marks = await self._about(conv, message_id)
         return tally_of(record.seq, sender=self._at.device.user, audience=audience, marks=marks)
+
+    async def reached_by(self, conv: ConversationId, message_id: MessageId) -> Reached:
+        """Who of a message's audience has it, and who has read it.
+
+        Raises:
+            UsageError: There is no such message.
+        """
+        record, audience, marks = await self._about(conv, message_id)
+        own = self._at.device.user
+        if not record.seq:
+            return Reached(audience - {own}, frozenset(), frozenset())
+        delivered = delivered_by(record.seq, sender=own, audience=audience, marks=marks)
+        read = read_by(record.seq, sender=own, audience=audience, marks=marks)
+        return Reached(audience - {own}, delivered, read)
 
     async def _about(self, conv: ConversationId, message_id: MessageId) -> tuple[Record, frozenset[UserId], Marks]:
         async def look(turn: Turn) -> tuple[Record, frozenset[UserId], Marks] | None:
