@@ -192,7 +192,7 @@ async def test_nothing_acknowledged_is_lost_or_doubled_or_out_of_order_however_o
     server = Server(COMMANDS[store], tmp_path)
     load = Load(server, seed=KILLS)
     await server.start()
-    async with AsyncExitStack() as stack, asyncio.timeout(120):
+    async with AsyncExitStack() as stack, asyncio.timeout(280):
         stack.push_async_callback(server.kill)
         stack.push_async_callback(load.close)
         await load.begin()
