@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import pytest
 
 from whisperkit.errors import DuplicateMessageError, InvalidKeyError, SkippedTooFarError
@@ -13,7 +15,6 @@ from whisperkit.ratchet.double_ratchet import (
     MAX_RECEIVING_CHAINS,
     MAX_SKIPPED_KEYS,
     NO_SEEDS,
-    Header,
     RatchetState,
     ReceivingChain,
     SendingChain,
@@ -28,6 +29,14 @@ from whisperkit.testing.ratchet import seeded_bytes
 
 RANDOM = seeded_bytes(8)
 KEY = ChainKey(bytes(32))
+
+
+class Said(NamedTuple):
+    """A header."""
+
+    ratchet_key: PublicKey
+    counter: int
+    pq_ratchet: bytes
 
 
 def pair() -> tuple[RatchetState, RatchetState]:
@@ -54,7 +63,7 @@ def pair() -> tuple[RatchetState, RatchetState]:
 
 
 def take(state: RatchetState, sent: Sent) -> RatchetState:
-    received = receive(state, sent.header, random_bytes=RANDOM)
+    received = receive(state, sent, random_bytes=RANDOM)
     assert received.keys == sent.keys
     return received.state
 
@@ -67,7 +76,7 @@ def test_each_message_has_keys_of_its_own() -> None:
     bob = take(take(bob, one), two)
 
     assert len({one.keys, two.keys}) == 2
-    assert (one.header.counter, two.header.counter) == (0, 1)
+    assert (one.counter, two.counter) == (0, 1)
 
 
 def test_a_late_message_uses_the_seed_that_was_kept_for_it_once() -> None:
@@ -81,7 +90,7 @@ def test_a_late_message_uses_the_seed_that_was_kept_for_it_once() -> None:
 
     assert not bob.receiving[0].skipped
     with pytest.raises(DuplicateMessageError) as caught:
-        receive(bob, one.header, random_bytes=RANDOM)
+        receive(bob, one, random_bytes=RANDOM)
     assert (caught.value.counter, caught.value.chain_index) == (0, 2)
 
 
@@ -92,7 +101,7 @@ def test_receiving_changes_nothing_in_the_state_it_was_given() -> None:
     bob = take(bob, two)
     before = dict(bob.receiving[0].skipped)
 
-    receive(bob, one.header, random_bytes=RANDOM)
+    receive(bob, one, random_bytes=RANDOM)
 
     assert bob.receiving[0].skipped == before
 
@@ -101,7 +110,7 @@ def turn(state: RatchetState, other: RatchetState) -> tuple[RatchetState, Ratche
     """A message of `state` under a ratchet key that `other` has not seen."""
     fresh = generate(random_bytes=RANDOM)
     sent = send(state._replace(sending=SendingChain(fresh, KEY, 0)), random_bytes=RANDOM)
-    return sent.state, receive(other, sent.header, random_bytes=RANDOM).state
+    return sent.state, receive(other, sent, random_bytes=RANDOM).state
 
 
 def test_a_new_ratchet_key_opens_a_chain_and_a_fresh_one_to_answer_in() -> None:
@@ -139,12 +148,12 @@ def test_a_ratchet_key_of_low_order_is_refused() -> None:
     _, bob = pair()
 
     with pytest.raises(InvalidKeyError):
-        receive(bob, Header(PublicKey(b"\x05" + bytes(32)), 0, b"\x01"), random_bytes=RANDOM)
+        receive(bob, Said(PublicKey(b"\x05" + bytes(32)), 0, b"\x01"), random_bytes=RANDOM)
 
 
 def test_a_jump_beyond_the_limit_is_refused_before_anything_is_derived() -> None:
     _, bob = pair()
-    header = Header(bob.receiving[0].ratchet_key, MAX_FORWARD_JUMP + 1, b"")
+    header = Said(bob.receiving[0].ratchet_key, MAX_FORWARD_JUMP + 1, b"")
 
     with pytest.raises(SkippedTooFarError) as caught:
         receive(bob, header, random_bytes=RANDOM)
@@ -156,7 +165,7 @@ def test_what_a_message_costs_is_known_before_it_is_paid() -> None:
     alice, bob = pair()
     for _ in range(3):
         alice = send(alice, random_bytes=RANDOM).state
-    header = send(alice, random_bytes=RANDOM).header
+    header = send(alice, random_bytes=RANDOM)
     other = header._replace(ratchet_key=generate(random_bytes=RANDOM).public, counter=5)
 
     assert has_chain(bob, header.ratchet_key)

@@ -57,9 +57,10 @@ def test_no_salt_is_32_zero_bytes(ikm: bytes, info: bytes, size: int) -> None:
     assert hkdf(ikm, info, size) == hkdf(ikm, info, size, salt=bytes(32))
 
 
-@given(st.binary(), st.binary())
-def test_hkdf_to_two_blocks_is_hkdf(ikm: bytes, info: bytes) -> None:
+@given(st.binary(), st.binary(), KEYS)
+def test_hkdf_to_two_blocks_is_hkdf(ikm: bytes, info: bytes, salt: bytes) -> None:
     assert b"".join(hkdf_64(ikm, info)) == HKDF(SHA256(), 64, None, info).derive(ikm)
+    assert b"".join(hkdf_64(ikm, info, salt)) == HKDF(SHA256(), 64, salt, info).derive(ikm)
 
 
 @given(st.binary(), st.binary(), KEYS)

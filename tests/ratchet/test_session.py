@@ -296,11 +296,11 @@ def test_a_body_that_is_none_is_refused_although_its_mac_is_good(text: bytes, re
     alice, bob = pair()
     sent = send(alice.ratchet, random_bytes=RANDOM)
     body = encode_signal_message(
-        ratchet_key=sent.header.ratchet_key,
-        counter=sent.header.counter,
+        ratchet_key=sent.ratchet_key,
+        counter=sent.counter,
         previous_counter=0,
         ciphertext=unpadded(sent.keys, text),
-        pq_ratchet=sent.header.pq_ratchet,
+        pq_ratchet=sent.pq_ratchet,
         addresses=None,
         mac_key=sent.keys.mac_key,
         sender=alice.parties.local_identity,

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from whisperkit.errors import PeerError
+from whisperkit.errors import InvalidMessageError, PeerError, UnsupportedVersionError
 from whisperkit.ratchet.curve import PublicKey, decode_public
 from whisperkit.ratchet.kem import check_ciphertext
 from whisperkit.ratchet.messages import PreKeySignalMessage, SignalMessage
@@ -22,11 +23,21 @@ from whisperkit.ratchet.usual_form import (
     write_signal_message,
 )
 
+MAC = b"8 of MAC"
+
 # ---- the oracles: the same by way of `protobuf` ---------------------------------------------------------------------
 
 
+def version_oracle(data: bytes, min_bytes: int) -> None:
+    if len(data) < min_bytes:
+        raise InvalidMessageError(f"a message has at least {min_bytes} bytes, got {len(data)}")
+    if data[0] >> 4 != 4:
+        raise UnsupportedVersionError(found=data[0] >> 4, supported=(4,))
+
+
 def signal_oracle(data: bytes) -> SignalFields:
-    fields = read(data, {1: BYTES, 2: UINT32, 3: UINT32, 4: BYTES, 5: BYTES, 6: BYTES})
+    version_oracle(data, 9)
+    fields = read(data[1:-8], {1: BYTES, 2: UINT32, 3: UINT32, 4: BYTES, 5: BYTES, 6: BYTES})
     return (
         decode_public(fields.blob(1)),
         fields.number(2),
@@ -34,11 +45,14 @@ def signal_oracle(data: bytes) -> SignalFields:
         fields.blob(4),
         fields.blobs.get(5, b""),
         fields.blobs.get(6),
+        data[:-8],
+        data[-8:],
     )
 
 
 def prekey_oracle(data: bytes) -> PreKeyFields:
-    fields = read(data, {1: UINT32, 2: BYTES, 3: BYTES, 4: BYTES, 5: UINT32, 6: UINT32, 7: UINT32, 8: BYTES})
+    version_oracle(data, 1)
+    fields = read(data[1:], {1: UINT32, 2: BYTES, 3: BYTES, 4: BYTES, 5: UINT32, 6: UINT32, 7: UINT32, 8: BYTES})
     return (
         fields.numbers.get(1),
         decode_public(fields.blob(2)),
@@ -59,16 +73,6 @@ def outcome(call: Callable[[bytes], object], data: bytes) -> object:
         return type(error), str(error)
 
 
-def decoded_signal(data: bytes) -> object:
-    message = SignalMessage.decode(b"\x44" + data + b"8 of MAC")
-    assert (message.authenticated, message.mac) == (b"\x44" + data, b"8 of MAC")
-    return message[:-2]
-
-
-def decoded_prekey(data: bytes) -> object:
-    return tuple(PreKeySignalMessage.decode(b"\x44" + data))
-
-
 # ---- messages, honest and not ---------------------------------------------------------------------------------------
 
 KEYS = st.binary(min_size=32, max_size=32).map(lambda u: PublicKey(b"\x05" + u))
@@ -78,22 +82,23 @@ NUMBERS = st.one_of(
 BLOBS = st.one_of(st.binary(max_size=40), st.integers(120, 140).map(bytes), st.integers(16_380, 16_390).map(bytes))
 CIPHERTEXTS = st.binary(min_size=4, max_size=4).map(lambda text: b"\x08" + text * 392)
 
-SIGNALS: st.SearchStrategy[SignalFields] = st.tuples(KEYS, NUMBERS, NUMBERS, BLOBS, BLOBS, st.none() | BLOBS)
+WrittenFields: TypeAlias = tuple[PublicKey, int, int, bytes, bytes, bytes | None]
+SIGNALS: st.SearchStrategy[WrittenFields] = st.tuples(KEYS, NUMBERS, NUMBERS, BLOBS, BLOBS, st.none() | BLOBS)
 PREKEYS: st.SearchStrategy[PreKeyFields] = st.tuples(
     st.none() | NUMBERS, KEYS, KEYS, BLOBS, NUMBERS, NUMBERS, NUMBERS, CIPHERTEXTS
 )
 
 
 def written(fields: Sequence[int | bytes | None]) -> bytes:
-    return write(enumerate(fields, 1))
+    return b"\x44" + write(enumerate(fields, 1))
 
 
 @given(SIGNALS)
-def test_a_message_is_written_as_protobuf_does_and_read_as_it_was(fields: SignalFields) -> None:
+def test_a_message_is_written_as_protobuf_does_and_read_as_it_was(fields: WrittenFields) -> None:
     data = write_signal_message(*fields)
 
     assert data == written(fields)
-    assert read_signal_message(data) == signal_oracle(data) == fields
+    assert read_signal_message(data + MAC) == signal_oracle(data + MAC) == (*fields, data, MAC)
 
 
 @given(PREKEYS)
@@ -141,8 +146,9 @@ def unusual(draw: st.DrawFn, messages: st.SearchStrategy[Sequence[int | bytes | 
                 fields[place] = (fields[place][0], draw(st.one_of(NUMBERS, BLOBS)))
             case _:
                 fields.insert(place, (draw(st.integers(9, 20)), draw(st.one_of(NUMBERS, BLOBS))))
+    first = draw(st.sampled_from([b"\x44"] * 8 + [b"\x40", b"\x4f", b"\x34"]))
     extras = st.sampled_from([0] * 8 + [1, 2, 7])
-    data = b"".join(
+    data = first + b"".join(
         spare(number << 3, draw(extras)) + spare(value, draw(extras))
         if isinstance(value, int)
         else spare(number << 3 | 2, draw(extras)) + spare(len(value), draw(extras)) + value
@@ -164,17 +170,18 @@ def unusual(draw: st.DrawFn, messages: st.SearchStrategy[Sequence[int | bytes | 
 
 @given(unusual(SIGNALS))
 def test_whatever_comes_a_message_is_read_or_refused_as_by_protobuf(data: bytes) -> None:
-    expected = outcome(signal_oracle, data)
+    for whole in (data, data + MAC):
+        expected = outcome(signal_oracle, whole)
 
-    assert read_signal_message(data) in (None, expected)
-    assert outcome(decoded_signal, data) == expected
+        assert read_signal_message(whole) in (None, expected)
+        assert outcome(SignalMessage.decode, whole) == expected
 
 
 @given(unusual(PREKEYS))
 def test_whatever_comes_a_first_message_is_read_or_refused_as_by_protobuf(data: bytes) -> None:
     expected = outcome(prekey_oracle, data)
 
-    assert outcome(decoded_prekey, data) == expected
+    assert outcome(PreKeySignalMessage.decode, data) == expected
     if (found := read_prekey_message(data)) is not None and len(found[-1]) == 1569:
         assert found == expected
 
@@ -186,20 +193,20 @@ LENGTH_OF_A_BODY = 2**32 + 4  # whose low 32 bits are the length of what follows
 def test_a_length_is_not_cut_to_32_bits(field: int) -> None:
     key = b"\x05" + bytes(32)
     before = write([(1, key), (2, 0), (3, 0), *((number, b"") for number in range(4, field))])
-    data = before + bytes([field << 3 | 2]) + write_varint(LENGTH_OF_A_BODY) + b"body"
+    data = b"\x44" + before + bytes([field << 3 | 2]) + write_varint(LENGTH_OF_A_BODY) + b"body" + MAC
 
     assert read_signal_message(data) is None
-    assert outcome(decoded_signal, data) == outcome(signal_oracle, data)
+    assert outcome(SignalMessage.decode, data) == outcome(signal_oracle, data)
 
 
 def test_a_number_of_more_than_32_bits_is_cut_as_by_protobuf() -> None:
-    data = write([(1, b"\x05" + bytes(32)), (2, 2**32 + 7), (3, 2**63 + 8), (4, b"body")])
+    data = b"\x44" + write([(1, b"\x05" + bytes(32)), (2, 2**32 + 7), (3, 2**63 + 8), (4, b"body"), (5, b"")]) + MAC
 
-    assert decoded_signal(data) == signal_oracle(data)
+    assert SignalMessage.decode(data) == signal_oracle(data)
     assert signal_oracle(data)[1:3] == (7, 8)
 
 
 @pytest.mark.parametrize("reader", [read_signal_message, read_prekey_message])
-@given(st.binary(max_size=200))
+@given(st.binary(max_size=200).map(lambda noise: b"\x44" + noise))
 def test_noise_is_not_in_the_usual_form(reader: Callable[[bytes], object], data: bytes) -> None:
     assert reader(data) is None

@@ -10,7 +10,8 @@ from __future__ import annotations
 from typing import NamedTuple, NewType
 
 from whisperkit.ratchet.curve import SharedSecret
-from whisperkit.ratchet.prepared_hmac import NO_SALT, hkdf, hkdf_96, hmac_sha256, mac_pair
+from whisperkit.ratchet.named_tuples import make
+from whisperkit.ratchet.prepared_hmac import NO_SALT, hkdf_64, hkdf_96, hmac_sha256, mac_pair
 from whisperkit.ratchet.redaction import redacted
 
 __all__ = [
@@ -65,8 +66,8 @@ def next_root(root_key: RootKey, secret: SharedSecret) -> tuple[RootKey, ChainKe
     Spec:
         Double Ratchet rev. 4, "Recommended cryptographic algorithms", ``KDF_RK``.
     """
-    out = hkdf(secret, b"WhisperRatchet", 64, salt=root_key)
-    return RootKey(out[:32]), ChainKey(out[32:])
+    following, chain_key = hkdf_64(secret, b"WhisperRatchet", root_key)
+    return RootKey(following), ChainKey(chain_key)
 
 
 def step(chain_key: ChainKey) -> tuple[MessageSeed, ChainKey]:
@@ -99,7 +100,7 @@ def message_keys(seed: MessageSeed, pq_key: bytes | None) -> MessageKeys:
         key of the post-quantum ratchet is the salt), and "Recommended cryptographic algorithms", ``ENCRYPT``.
     """
     cipher_key, mac_key, rest = hkdf_96(seed, b"WhisperMessageKeys", NO_SALT if pq_key is None else pq_key)
-    return MessageKeys(cipher_key, MacKey(mac_key), rest[:16])
+    return make(MessageKeys, (cipher_key, MacKey(mac_key), rest[:16]))
 
 
 def group_message_keys(seed: MessageSeed) -> MessageKeys:
@@ -108,5 +109,6 @@ def group_message_keys(seed: MessageSeed) -> MessageKeys:
     Spec:
         Nothing is published for groups; ``docs/explanation/security.md``, "Groups: sender keys".
     """
-    out = hkdf(seed, b"WhisperGroup", 48)
-    return MessageKeys(cipher_key=out[16:], mac_key=MacKey(b""), iv=out[:16])
+    # HKDF to 48 bytes: the key crosses from one block to the next.
+    first, second = hkdf_64(seed, b"WhisperGroup")
+    return make(MessageKeys, (first[16:] + second[:16], MacKey(b""), first[:16]))

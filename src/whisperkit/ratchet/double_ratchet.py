@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from itertools import islice
 from types import MappingProxyType
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 from whisperkit.errors import DuplicateMessageError, SkippedTooFarError
 from whisperkit.ratchet import spqr
@@ -30,6 +30,7 @@ from whisperkit.ratchet.chains import (
     step,
 )
 from whisperkit.ratchet.curve import KeyPair, PublicKey, RandomBytes, agree, generate
+from whisperkit.ratchet.named_tuples import make
 from whisperkit.ratchet.redaction import redacted
 from whisperkit.ratchet.spqr import ML_KEM_768, Kem
 
@@ -130,25 +131,40 @@ class RatchetState(NamedTuple):
         return redacted(self)
 
 
-class Header(NamedTuple):
-    """What a message says about its keys.
+class Header(Protocol):
+    """What a message says about its keys; a whole message serves as well."""
 
-    Attributes:
-        ratchet_key: The sender's ratchet key.
-        counter: The message's position in its chain.
-        pq_ratchet: The message of the post-quantum ratchet.
-    """
+    @property
+    def ratchet_key(self) -> PublicKey:
+        """The sender's ratchet key."""
+        ...
 
-    ratchet_key: PublicKey
-    counter: int
-    pq_ratchet: bytes
+    @property
+    def counter(self) -> int:
+        """The message's position in its chain."""
+        ...
+
+    @property
+    def pq_ratchet(self) -> bytes:
+        """The message of the post-quantum ratchet."""
+        ...
 
 
 class Sent(NamedTuple):
-    """The keys for one message to send, and the state after it."""
+    """The header and the keys for one message to send.
+
+    Attributes:
+        state: The state after it.
+        ratchet_key: The ratchet key to send along.
+        counter: Its position in the chain.
+        pq_ratchet: The message of the post-quantum ratchet.
+        keys: What to encrypt it with.
+    """
 
     state: RatchetState
-    header: Header
+    ratchet_key: PublicKey
+    counter: int
+    pq_ratchet: bytes
     keys: MessageKeys
 
     def __repr__(self) -> str:
@@ -177,13 +193,13 @@ def send(state: RatchetState, *, random_bytes: RandomBytes, kem: Kem = ML_KEM_76
         Double Ratchet rev. 4, "Encrypting messages", ``RatchetEncrypt``, and "The Triple Ratchet: combining Secure
         Messaging protocols for hybrid security".
     """
-    post_quantum = spqr.send(state.spqr, random_bytes=random_bytes, kem=kem)
-    ratchet, key, counter = state.sending
+    root_key, (ratchet, key, counter), receiving, previous_counter, post_quantum_before = state
+    post_quantum = spqr.send(post_quantum_before, random_bytes=random_bytes, kem=kem)
     seed, next_key = step(key)
-    advanced = SendingChain(ratchet, next_key, counter + 1)
-    after = RatchetState(state.root_key, advanced, state.receiving, state.previous_counter, post_quantum.state)
-    header = Header(ratchet.public, counter, post_quantum.message)
-    return Sent(after, header, message_keys(seed, post_quantum.key))
+    advanced = make(SendingChain, (ratchet, next_key, counter + 1))
+    after = make(RatchetState, (root_key, advanced, receiving, previous_counter, post_quantum.state))
+    keys = message_keys(seed, post_quantum.key)
+    return make(Sent, (after, ratchet.public, counter, post_quantum.message, keys))
 
 
 def receive(
@@ -216,11 +232,12 @@ def receive(
     if chain is None:
         state = _turn(state, header.ratchet_key, random_bytes=random_bytes)
         chain = state.receiving[-1]
+    root_key, sending, receiving, previous_counter, post_quantum_before = state
     seed, advanced = _seed_for(chain, header.counter, max_jump)
-    post_quantum = spqr.receive(state.spqr, header.pq_ratchet, max_jump=max_jump, kem=kem)
-    chains = _replaced(state.receiving, chain, advanced)
-    after = RatchetState(state.root_key, state.sending, chains, state.previous_counter, post_quantum.state)
-    return Received(after, message_keys(seed, post_quantum.key))
+    post_quantum = spqr.receive(post_quantum_before, header.pq_ratchet, max_jump=max_jump, kem=kem)
+    chains = _replaced(receiving, chain, advanced)
+    after = make(RatchetState, (root_key, sending, chains, previous_counter, post_quantum.state))
+    return make(Received, (after, message_keys(seed, post_quantum.key)))
 
 
 def has_chain(state: RatchetState, ratchet_key: PublicKey) -> bool:
@@ -271,16 +288,16 @@ def _turn(state: RatchetState, ratchet_key: PublicKey, *, random_bytes: RandomBy
 
 def _seed_for(chain: ReceivingChain, counter: int, max_jump: int) -> tuple[MessageSeed, ReceivingChain]:
     """The seed of message `counter`, and the chain after it."""
-    if counter < chain.next_counter:
+    number, ratchet_key, key, next_counter, skipped = chain
+    gap = counter - next_counter
+    if gap < 0:
         return _take_skipped(chain, counter)
-    gap = counter - chain.next_counter
     if gap > max_jump:
         raise SkippedTooFarError(gap=gap, limit=max_jump)
-    key, skipped = chain.key, chain.skipped
     if gap:
-        key, skipped = skip(key, skipped, chain.next_counter, counter)
+        key, skipped = skip(key, skipped, next_counter, counter)
     seed, next_key = step(key)
-    return seed, ReceivingChain(chain.number, chain.ratchet_key, next_key, counter + 1, skipped)
+    return seed, make(ReceivingChain, (number, ratchet_key, next_key, counter + 1, skipped))
 
 
 def _take_skipped(chain: ReceivingChain, counter: int) -> tuple[MessageSeed, ReceivingChain]:

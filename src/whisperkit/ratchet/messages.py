@@ -19,10 +19,13 @@ from whisperkit.errors import AuthenticationError, InvalidMessageError, Unsuppor
 from whisperkit.ratchet.chains import ChainKey, MacKey
 from whisperkit.ratchet.curve import PUBLIC_KEY_BYTES, PrivateKey, PublicKey, RandomBytes, decode_public
 from whisperkit.ratchet.kem import check_ciphertext
+from whisperkit.ratchet.named_tuples import make
 from whisperkit.ratchet.prepared_hmac import hmac_sha256
 from whisperkit.ratchet.protobuf import BYTES, UINT32, read, write
 from whisperkit.ratchet.redaction import redacted
 from whisperkit.ratchet.usual_form import (
+    MAC_BYTES,
+    SESSION_VERSION,
     PreKeyFields,
     SignalFields,
     read_prekey_message,
@@ -46,11 +49,8 @@ __all__ = [
     "encode_signal_message",
 ]
 
-SESSION_VERSION: Final = 4
 SENDER_KEY_VERSION: Final = 3
-MAC_BYTES: Final = 8
 
-_VERSION_BYTE: Final = bytes([SESSION_VERSION << 4 | 4])
 _SENDER_KEY_VERSION_BYTE: Final = bytes([SENDER_KEY_VERSION << 4 | SENDER_KEY_VERSION])
 _MIN_SIGNAL_BYTES: Final = 1 + MAC_BYTES
 _MIN_SENDER_KEY_BYTES: Final = 1 + SIGNATURE_BYTES
@@ -129,10 +129,7 @@ class SignalMessage(NamedTuple):
             UnsupportedVersionError: Of another version.
             InvalidKeyError: The ratchet key is none.
         """
-        _check_version(data, SESSION_VERSION, min_bytes=_MIN_SIGNAL_BYTES)
-        fields = data[1:-MAC_BYTES]
-        found = read_signal_message(fields) or _read_signal_message(fields)
-        return cls(*found, data[:-MAC_BYTES], data[-MAC_BYTES:])
+        return make(cls, read_signal_message(data) or _read_signal_message(data))
 
     def verify_mac(self, key: MacKey, *, sender: PublicKey, receiver: PublicKey) -> None:
         """Check the MAC, which binds the message to both identities.
@@ -157,9 +154,7 @@ def encode_signal_message(
     receiver: PublicKey,
 ) -> bytes:
     """Write a message of type `WHISPER`, MAC included."""
-    authenticated = _VERSION_BYTE + write_signal_message(
-        ratchet_key, counter, previous_counter, ciphertext, pq_ratchet, addresses
-    )
+    authenticated = write_signal_message(ratchet_key, counter, previous_counter, ciphertext, pq_ratchet, addresses)
     return authenticated + _mac(mac_key, sender, receiver, authenticated)
 
 
@@ -188,7 +183,7 @@ class PreKeySignalMessage(NamedTuple):
 
     def encode(self) -> bytes:
         """Write the message."""
-        return _VERSION_BYTE + write_prekey_message(*self)
+        return write_prekey_message(*self)
 
     @classmethod
     def decode(cls, data: bytes) -> PreKeySignalMessage:
@@ -199,9 +194,7 @@ class PreKeySignalMessage(NamedTuple):
             UnsupportedVersionError: Of another version, such as 3: a handshake without a KEM.
             InvalidKeyError: A key or the KEM ciphertext is none.
         """
-        _check_version(data, SESSION_VERSION, min_bytes=1)
-        fields = data[1:]
-        message = cls(*(read_prekey_message(fields) or _read_prekey_message(fields)))
+        message = make(cls, read_prekey_message(data) or _read_prekey_message(data))
         check_ciphertext(message.kyber_ciphertext)
         return message
 
@@ -322,7 +315,8 @@ def encode_sender_key_message(
 
 
 def _read_signal_message(data: bytes) -> SignalFields:
-    fields = read(data, _SIGNAL_FIELDS)
+    _check_version(data, SESSION_VERSION, min_bytes=_MIN_SIGNAL_BYTES)
+    fields = read(data[1:-MAC_BYTES], _SIGNAL_FIELDS)
     return (
         decode_public(fields.blob(1)),
         fields.number(2),
@@ -330,11 +324,14 @@ def _read_signal_message(data: bytes) -> SignalFields:
         fields.blob(4),
         fields.blobs.get(5, b""),
         fields.blobs.get(6),
+        data[:-MAC_BYTES],
+        data[-MAC_BYTES:],
     )
 
 
 def _read_prekey_message(data: bytes) -> PreKeyFields:
-    fields = read(data, _PREKEY_FIELDS)
+    _check_version(data, SESSION_VERSION, min_bytes=1)
+    fields = read(data[1:], _PREKEY_FIELDS)
     return (
         fields.numbers.get(1),
         decode_public(fields.blob(2)),

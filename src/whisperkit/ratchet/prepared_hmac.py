@@ -26,8 +26,9 @@ _BLOCK_BYTES: Final = 64
 _INNER_PAD: Final = bytes(n ^ 0x36 for n in range(256))
 _OUTER_PAD: Final = bytes(n ^ 0x5C for n in range(256))
 
-# What makes a whole block of a key of 32 bytes.
-_FILL: Final = bytes(32)
+# The size of nearly all keys, and what makes a whole block of one.
+_KEY_BYTES: Final = 32
+_FILL: Final = bytes(_BLOCK_BYTES - _KEY_BYTES)
 
 _ZERO_INNER: Final = sha256(bytes(_BLOCK_BYTES).translate(_INNER_PAD))
 _ZERO_OUTER: Final = sha256(bytes(_BLOCK_BYTES).translate(_OUTER_PAD))
@@ -35,9 +36,7 @@ _ZERO_OUTER: Final = sha256(bytes(_BLOCK_BYTES).translate(_OUTER_PAD))
 
 def hmac_sha256(key: bytes, data: bytes) -> bytes:
     """HMAC-SHA-256 with a key of any length: 32 bytes."""
-    if len(key) > _BLOCK_BYTES:
-        key = sha256(key).digest()
-    block = key.ljust(_BLOCK_BYTES, b"\0")
+    block = key + _FILL if len(key) == _KEY_BYTES else _block_of(key)
     inner = sha256(block.translate(_INNER_PAD))
     inner.update(data)
     outer = sha256(block.translate(_OUTER_PAD))
@@ -69,9 +68,13 @@ def hkdf(ikm: bytes, info: bytes, size: int, *, salt: bytes = NO_SALT) -> bytes:
     return out[:size]
 
 
-def hkdf_64(ikm: bytes, info: bytes) -> tuple[bytes, bytes]:
-    """HKDF-SHA-256 without a salt to 64 bytes, as its two blocks."""
-    inner, outer = _ZERO_INNER.copy(), _ZERO_OUTER.copy()
+def hkdf_64(ikm: bytes, info: bytes, salt: bytes = NO_SALT) -> tuple[bytes, bytes]:
+    """HKDF-SHA-256 with a salt of 32 bytes to 64 bytes, as its two blocks."""
+    if salt is NO_SALT:
+        inner, outer = _ZERO_INNER.copy(), _ZERO_OUTER.copy()
+    else:
+        salt += _FILL
+        inner, outer = sha256(salt.translate(_INNER_PAD)), sha256(salt.translate(_OUTER_PAD))
     inner.update(ikm)
     outer.update(inner.digest())
     prk = outer.digest() + _FILL
@@ -104,3 +107,10 @@ def hkdf_96(ikm: bytes, info: bytes, salt: bytes) -> tuple[bytes, bytes, bytes]:
     inner.update(second + info + b"\x03")
     outer.update(inner.digest())
     return first, second, outer.digest()
+
+
+def _block_of(key: bytes) -> bytes:
+    """A key of any length as one block."""
+    if len(key) > _BLOCK_BYTES:
+        key = sha256(key).digest()
+    return key.ljust(_BLOCK_BYTES, b"\0")

@@ -20,7 +20,6 @@ from whisperkit.ratchet.curve import KeyPair, PublicKey, RandomBytes, agree, gen
 from whisperkit.ratchet.double_ratchet import (
     MAX_FORWARD_JUMP,
     MAX_SELF_FORWARD_JUMP,
-    Header,
     RatchetState,
     ReceivingChain,
     SendingChain,
@@ -32,6 +31,7 @@ from whisperkit.ratchet.messages import (
     SignalMessage,
     encode_signal_message,
 )
+from whisperkit.ratchet.named_tuples import make
 from whisperkit.ratchet.pqxdh import FirstKeys
 from whisperkit.ratchet.redaction import redacted
 from whisperkit.ratchet.spqr import ML_KEM_768, Kem
@@ -87,6 +87,8 @@ class Parties(NamedTuple):
     @property
     def max_jump(self) -> int:
         """How far a message may be ahead of its chain."""
+        if self.local_identity != self.remote_identity:
+            return MAX_FORWARD_JUMP
         return MAX_SELF_FORWARD_JUMP if self.is_self else MAX_FORWARD_JUMP
 
 
@@ -215,22 +217,23 @@ def encrypt(session: Session, plaintext: bytes, *, random_bytes: RandomBytes, ke
         kem: The KEM of that ratchet.
     """
     parties, base_key, ratchet, pending = session
-    sent = double_ratchet.send(ratchet, random_bytes=random_bytes, kem=kem)
-    header, keys = sent.header, sent.keys
+    after_ratchet, ratchet_key, counter, pq_ratchet, keys = double_ratchet.send(
+        ratchet, random_bytes=random_bytes, kem=kem
+    )
     body = encode_signal_message(
-        ratchet_key=header.ratchet_key,
-        counter=header.counter,
+        ratchet_key=ratchet_key,
+        counter=counter,
         previous_counter=ratchet.previous_counter,
         ciphertext=encrypt_body(keys, plaintext),
-        pq_ratchet=header.pq_ratchet,
+        pq_ratchet=pq_ratchet,
         addresses=_addresses(parties.local_address, parties.remote_address) if pending else None,
         mac_key=keys.mac_key,
         sender=parties.local_identity,
         receiver=parties.remote_identity,
     )
-    after = Session(parties, base_key, sent.state, pending)
+    after = make(Session, (parties, base_key, after_ratchet, pending))
     if pending is None:
-        return Encrypted(after, CiphertextMessage(MessageType.WHISPER, body))
+        return make(Encrypted, (after, make(CiphertextMessage, (MessageType.WHISPER, body))))
     first = PreKeySignalMessage(
         pre_key_id=pending.pre_key_id,
         base_key=base_key,
@@ -263,21 +266,17 @@ def decrypt(session: Session, message: SignalMessage, *, random_bytes: RandomByt
     """
     parties = session.parties
     received = double_ratchet.receive(
-        session.ratchet, _header(message), random_bytes=random_bytes, max_jump=parties.max_jump, kem=kem
+        session.ratchet, message, random_bytes=random_bytes, max_jump=parties.max_jump, kem=kem
     )
     message.verify_mac(received.keys.mac_key, sender=parties.remote_identity, receiver=parties.local_identity)
     _check_addresses(parties, message.addresses)
     plaintext = decrypt_body(received.keys, message.ciphertext)
-    return Decrypted(Session(parties, session.base_key, received.state), plaintext)
+    return make(Decrypted, (make(Session, (parties, session.base_key, received.state, None)), plaintext))
 
 
 def steps(session: Session, message: SignalMessage) -> int:
     """How many keys `decrypt` derives on the way to those of a message: what a forged one can cost."""
-    return double_ratchet.steps(session.ratchet, _header(message), max_jump=session.parties.max_jump)
-
-
-def _header(message: SignalMessage) -> Header:
-    return Header(message.ratchet_key, message.counter, message.pq_ratchet)
+    return double_ratchet.steps(session.ratchet, message, max_jump=session.parties.max_jump)
 
 
 def _addresses(sender: bytes | None, recipient: bytes | None) -> bytes | None:

@@ -5,7 +5,7 @@ and takes six times as long. The readers here answer `None` whenever the bytes a
 another form or none; then `protobuf` has the last word on whether and why they are wrong. What they do read, and what
 the writers write, is what `protobuf` reads and writes.
 
-All of them take and give the protobuf alone, without the version byte before it and the MAC behind it.
+Messages begin with their version byte; behind a `SignalMessage` comes its MAC.
 
 Spec:
     Protocol Buffers, "Encoding": a field begins with its number times eight plus its wire type, which is 0 for a
@@ -22,6 +22,9 @@ from whisperkit.ratchet.curve import PUBLIC_KEY_BYTES, PublicKey
 from whisperkit.ratchet.protobuf import read_varint, write_varint
 
 __all__ = [
+    "MAC_BYTES",
+    "SESSION_VERSION",
+    "VERSION_BYTE",
     "PreKeyFields",
     "SignalFields",
     "read_prekey_message",
@@ -30,14 +33,23 @@ __all__ = [
     "write_signal_message",
 ]
 
-SignalFields: TypeAlias = tuple[PublicKey, int, int, bytes, bytes, bytes | None]
-"""Ratchet key, counter, previous counter, ciphertext, message of the post-quantum ratchet, addresses."""
+SignalFields: TypeAlias = tuple[PublicKey, int, int, bytes, bytes, bytes | None, bytes, bytes]
+"""Those of a `SignalMessage` as it is decoded, in its order."""
 
 PreKeyFields: TypeAlias = tuple[int | None, PublicKey, PublicKey, bytes, int, int, int, bytes]
-"""One-time prekey, base key, identity key, message, registration id, signed prekey, Kyber prekey, KEM ciphertext."""
+"""Those of a `PreKeySignalMessage`, in its order."""
+
+SESSION_VERSION: Final = 4
+MAC_BYTES: Final = 8
+
+VERSION_BYTE: Final = bytes([SESSION_VERSION << 4 | 4])
 
 # How a public key begins: that there are 33 bytes, and the first of these, its type.
 _KEY_OPENING: Final = b"\x21\x05"
+
+# How a message begins, up to the first byte of its ratchet key.
+_SIGNAL_OPENING: Final = VERSION_BYTE + b"\x0a" + _KEY_OPENING
+_RATCHET_KEY: Final = slice(3, 3 + PUBLIC_KEY_BYTES)
 
 _MAX_UINT32: Final = (1 << 32) - 1
 
@@ -53,9 +65,9 @@ def write_signal_message(
     pq_ratchet: bytes,
     addresses: bytes | None,
 ) -> bytes:
-    """Write the fields of a `SignalMessage`."""
+    """Write a `SignalMessage`, all but the MAC."""
     fields = (
-        b"\x0a\x21",
+        b"\x44\x0a\x21",
         ratchet_key,
         b"\x10",
         write_varint(counter),
@@ -74,11 +86,12 @@ def write_signal_message(
 
 
 def read_signal_message(data: bytes) -> SignalFields | None:
-    """Read the fields of a `SignalMessage`; `None` if they are not in the usual form."""
+    """Read a `SignalMessage`; `None` if it is not in the usual form."""
+    end = len(data) - MAC_BYTES
     try:
-        if data[:3] != b"\x0a" + _KEY_OPENING:
+        if data[:4] != _SIGNAL_OPENING:
             return None
-        counter, at = _number(data, 2 + PUBLIC_KEY_BYTES, 0x10)
+        counter, at = _number(data, _RATCHET_KEY.stop, 0x10)
         previous_counter, at = _number(data, at, 0x18)
         size, at = _number(data, at, 0x22)
         ciphertext = data[at : at + size]
@@ -86,15 +99,16 @@ def read_signal_message(data: bytes) -> SignalFields | None:
         pq_ratchet = data[at : at + size]
         at += size
         addresses = None
-        if at != len(data):
+        if at < end:
             size, at = _number(data, at, 0x32)
             addresses = data[at : at + size]
             at += size
     except (IndexError, InvalidMessageError):
         return None
-    if at != len(data):
+    if at != end:
         return None
-    return PublicKey(data[2:35]), counter, previous_counter, ciphertext, pq_ratchet, addresses
+    ratchet_key = PublicKey(data[_RATCHET_KEY])
+    return ratchet_key, counter, previous_counter, ciphertext, pq_ratchet, addresses, data[:end], data[end:]
 
 
 def write_prekey_message(
@@ -107,7 +121,7 @@ def write_prekey_message(
     kyber_pre_key_id: int,
     kyber_ciphertext: bytes,
 ) -> bytes:
-    """Write the fields of a `PreKeySignalMessage`."""
+    """Write a `PreKeySignalMessage`."""
     before, after = _prekey_frame(
         pre_key_id, base_key, identity_key, registration_id, signed_pre_key_id, kyber_pre_key_id, kyber_ciphertext
     )
@@ -126,7 +140,7 @@ def _prekey_frame(
 ) -> tuple[bytes, bytes]:
     """What stands before and behind the message in all first messages of a session. None of it is secret."""
     one_time = b"" if pre_key_id is None else b"\x08" + write_varint(pre_key_id)
-    before = (one_time, b"\x12\x21", base_key, b"\x1a\x21", identity_key, b"\x22")
+    before = (VERSION_BYTE, one_time, b"\x12\x21", base_key, b"\x1a\x21", identity_key, b"\x22")
     after = (
         b"\x28",
         write_varint(registration_id),
@@ -142,9 +156,11 @@ def _prekey_frame(
 
 
 def read_prekey_message(data: bytes) -> PreKeyFields | None:
-    """Read the fields of a `PreKeySignalMessage`; `None` if they are not in the usual form."""
+    """Read a `PreKeySignalMessage`; `None` if it is not in the usual form."""
     try:
-        pre_key_id, at = _number(data, 0, 0x08) if data[0] == 0x08 else (None, 0)
+        if data[:1] != VERSION_BYTE:
+            return None
+        pre_key_id, at = _number(data, 1, 0x08) if data[1] == 0x08 else (None, 1)
         base_key, at = _key(data, at, 0x12)
         identity_key, at = _key(data, at, 0x1A)
         size, at = _number(data, at, 0x22)
