@@ -1,7 +1,8 @@
 """How fast the ratchet is, beside others: `make bench-ratchet`, or `python -m tests.bench.ratchet`.
 
 Prints a table, and keeps everything in `build/bench/ratchet.json`. A limit that is missed is shown and is no error;
-wrong plaintexts are one.
+wrong plaintexts are one. With `--profile` it says instead where the time of each operation goes, and keeps that in
+`build/bench/ratchet-profile.json`; how that distorts is said in sampling.py.
 """
 
 from __future__ import annotations
@@ -14,14 +15,20 @@ from pathlib import Path
 from typing import Final
 
 from tests.bench.ratchet.contestant import FULL, QUICK
+from tests.bench.ratchet.machine import facts
 from tests.bench.ratchet.peers import OURS, PEERS
+from tests.bench.ratchet.profiling import profile, render_profile
 from tests.bench.ratchet.run import FailedError, run
+from tests.bench.ratchet.sampling import is_available
 from tests.bench.ratchet.table import render
 
 __all__ = ["main"]
 
 _OUT: Final = Path(__file__).parents[3] / "build" / "bench" / "ratchet.json"
+_PROFILE: Final = _OUT.with_name("ratchet-profile.json")
 _ROUNDS: Final = 3
+_PROFILE_SECONDS: Final = 8.0
+_QUICK_PROFILE_SECONDS: Final = 0.5
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -33,7 +40,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--only", help=f"who plays beside this library, of {','.join(keys)}; '' for nobody")
     parser.add_argument("--install", action="store_true", help="install the peers that are not there")
     parser.add_argument("--out", type=Path, default=_OUT, help="where all rounds are kept")
+    parser.add_argument("--profile", action="store_true", help="instead: where the time of each operation goes")
     options = parser.parse_args(arguments)
+    if options.profile:
+        return _show_profile(_QUICK_PROFILE_SECONDS if options.quick else _PROFILE_SECONDS)
     only = keys if options.only is None else [key for key in options.only.split(",") if key]
     if unknown := set(only) - set(keys):
         parser.error(f"there is no {', '.join(sorted(unknown))}")
@@ -44,11 +54,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except FailedError as error:
         print(error, file=sys.stderr)
         return 1
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps(report) + "\n", encoding="utf-8")
+    _keep(options.out, report)
     print(render(report))
     print(f"all rounds: {options.out}")
     return 0
+
+
+def _show_profile(seconds: float) -> int:
+    if not is_available():
+        print("this system has no timers of CPU time, so there is no profile", file=sys.stderr)
+        return 1
+    found = profile(seconds=seconds)
+    _keep(_PROFILE, {"machine": facts(), "operations": found})
+    print(render_profile(found))
+    print(f"kept in {_PROFILE}")
+    return 0
+
+
+def _keep(path: Path, value: object) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(value) + "\n", encoding="utf-8")
 
 
 def _say(line: str) -> None:
