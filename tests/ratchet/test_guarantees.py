@@ -38,7 +38,7 @@ from whisperkit.ratchet import (
 )
 from whisperkit.ratchet import session as sessions_of_one
 from whisperkit.ratchet.chains import ChainKey, MessageSeed, step
-from whisperkit.ratchet.curve import KeyPair, PublicKey, RandomBytes, agree, is_canonical, key_pair
+from whisperkit.ratchet.curve import PUBLIC_KEY_BYTES, KeyPair, PublicKey, RandomBytes, agree, is_canonical, key_pair
 from whisperkit.ratchet.double_ratchet import NO_SEEDS, skip
 from whisperkit.ratchet.messages import PreKeySignalMessage, SignalMessage
 from whisperkit.ratchet.sender_keys import SenderKeyState
@@ -303,8 +303,8 @@ def step_on_the_spot(key: ChainKey) -> tuple[MessageSeed, ChainKey]:
     return step(key)[0], key
 
 
-def mac_without_identities(key: bytes, sender: bytes, receiver: bytes, data: bytes) -> bytes:
-    return hmac.digest(key, data, "sha256")[:8]
+def mac_without_identities(key: bytes, data: bytes) -> bytes:
+    return hmac.digest(key, data[2 * PUBLIC_KEY_BYTES :], "sha256")
 
 
 def fixed_pair(random_bytes: RandomBytes) -> KeyPair:
@@ -341,7 +341,7 @@ BROKEN = [
     Broken("the MAC is not checked", "messages.SignalMessage.verify_mac", no_check, an_altered_message_is_refused),
     Broken(
         "the MAC leaves the identities out",
-        "messages._mac",
+        "messages.hmac_sha256",
         mac_without_identities,
         a_message_is_bound_to_who_sent_it,
     ),

@@ -137,25 +137,26 @@ class SignalMessage(NamedTuple):
         Raises:
             AuthenticationError: It does not fit.
         """
-        if not hmac.compare_digest(_mac(key, sender, receiver, self.authenticated), self.mac):
+        expected = hmac_sha256(key, sender + receiver + self.authenticated)[:MAC_BYTES]
+        if not hmac.compare_digest(expected, self.mac):
             raise AuthenticationError("the MAC of a message does not fit")
 
 
 def encode_signal_message(
-    *,
     ratchet_key: PublicKey,
     counter: int,
     previous_counter: int,
     ciphertext: bytes,
     pq_ratchet: bytes,
     addresses: bytes | None,
+    *,
     mac_key: MacKey,
     sender: PublicKey,
     receiver: PublicKey,
 ) -> bytes:
     """Write a message of type `WHISPER`, MAC included."""
     authenticated = write_signal_message(ratchet_key, counter, previous_counter, ciphertext, pq_ratchet, addresses)
-    return authenticated + _mac(mac_key, sender, receiver, authenticated)
+    return authenticated + hmac_sha256(mac_key, sender + receiver + authenticated)[:MAC_BYTES]
 
 
 class PreKeySignalMessage(NamedTuple):
@@ -194,9 +195,7 @@ class PreKeySignalMessage(NamedTuple):
             UnsupportedVersionError: Of another version, such as 3: a handshake without a KEM.
             InvalidKeyError: A key or the KEM ciphertext is none.
         """
-        message = make(cls, read_prekey_message(data) or _read_prekey_message(data))
-        check_ciphertext(message.kyber_ciphertext)
-        return message
+        return make(cls, read_prekey_message(data) or _read_prekey_message(data))
 
 
 class SenderKeyDistributionMessage(NamedTuple):
@@ -340,12 +339,8 @@ def _read_prekey_message(data: bytes) -> PreKeyFields:
         fields.numbers.get(5, 0),
         fields.number(6),
         fields.number(7),
-        fields.blob(8),
+        check_ciphertext(fields.blob(8)),
     )
-
-
-def _mac(key: MacKey, sender: PublicKey, receiver: PublicKey, authenticated: bytes) -> bytes:
-    return hmac_sha256(key, sender + receiver + authenticated)[:MAC_BYTES]
 
 
 def _check_version(data: bytes, supported: int, *, min_bytes: int) -> None:

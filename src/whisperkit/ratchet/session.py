@@ -221,12 +221,12 @@ def encrypt(session: Session, plaintext: bytes, *, random_bytes: RandomBytes, ke
         ratchet, random_bytes=random_bytes, kem=kem
     )
     body = encode_signal_message(
-        ratchet_key=ratchet_key,
-        counter=counter,
-        previous_counter=ratchet.previous_counter,
-        ciphertext=encrypt_body(keys, plaintext),
-        pq_ratchet=pq_ratchet,
-        addresses=_addresses(parties.local_address, parties.remote_address) if pending else None,
+        ratchet_key,
+        counter,
+        ratchet.previous_counter,
+        encrypt_body(keys, plaintext),
+        pq_ratchet,
+        _addresses(parties.local_address, parties.remote_address) if pending else None,
         mac_key=keys.mac_key,
         sender=parties.local_identity,
         receiver=parties.remote_identity,
@@ -234,17 +234,20 @@ def encrypt(session: Session, plaintext: bytes, *, random_bytes: RandomBytes, ke
     after = make(Session, (parties, base_key, after_ratchet, pending))
     if pending is None:
         return make(Encrypted, (after, make(CiphertextMessage, (MessageType.WHISPER, body))))
-    first = PreKeySignalMessage(
-        pre_key_id=pending.pre_key_id,
-        base_key=base_key,
-        identity_key=parties.local_identity,
-        message=body,
-        registration_id=parties.local_registration_id,
-        signed_pre_key_id=pending.signed_pre_key_id,
-        kyber_pre_key_id=pending.kyber_pre_key_id,
-        kyber_ciphertext=pending.kyber_ciphertext,
+    first = make(
+        PreKeySignalMessage,
+        (
+            pending.pre_key_id,
+            base_key,
+            parties.local_identity,
+            body,
+            parties.local_registration_id,
+            pending.signed_pre_key_id,
+            pending.kyber_pre_key_id,
+            pending.kyber_ciphertext,
+        ),
     )
-    return Encrypted(after, CiphertextMessage(MessageType.PREKEY, first.encode()))
+    return make(Encrypted, (after, make(CiphertextMessage, (MessageType.PREKEY, first.encode()))))
 
 
 def decrypt(session: Session, message: SignalMessage, *, random_bytes: RandomBytes, kem: Kem = ML_KEM_768) -> Decrypted:
@@ -269,7 +272,8 @@ def decrypt(session: Session, message: SignalMessage, *, random_bytes: RandomByt
         session.ratchet, message, random_bytes=random_bytes, max_jump=parties.max_jump, kem=kem
     )
     message.verify_mac(received.keys.mac_key, sender=parties.remote_identity, receiver=parties.local_identity)
-    _check_addresses(parties, message.addresses)
+    if message.addresses is not None:
+        _check_addresses(parties, message.addresses)
     plaintext = decrypt_body(received.keys, message.ciphertext)
     return make(Decrypted, (make(Session, (parties, session.base_key, received.state, None)), plaintext))
 
@@ -283,10 +287,8 @@ def _addresses(sender: bytes | None, recipient: bytes | None) -> bytes | None:
     return None if sender is None or recipient is None else sender + recipient
 
 
-def _check_addresses(parties: Parties, found: bytes | None) -> None:
+def _check_addresses(parties: Parties, found: bytes) -> None:
     # A relay that readdresses a first message would make the recipient file it under the wrong sender.
-    if found is None:
-        return
     expected = _addresses(parties.remote_address, parties.local_address)
     if expected is None or not hmac.compare_digest(expected, found):
         raise AuthenticationError("a first message is addressed to another device, or comes from another")

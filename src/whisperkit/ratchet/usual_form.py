@@ -19,6 +19,7 @@ from typing import Final, TypeAlias
 
 from whisperkit.errors import InvalidMessageError
 from whisperkit.ratchet.curve import PUBLIC_KEY_BYTES, PublicKey
+from whisperkit.ratchet.kem import KEM_CIPHERTEXT_BYTES
 from whisperkit.ratchet.protobuf import read_varint, write_varint
 
 __all__ = [
@@ -46,6 +47,9 @@ VERSION_BYTE: Final = bytes([SESSION_VERSION << 4 | 4])
 
 # How a public key begins: that there are 33 bytes, and the first of these, its type.
 _KEY_OPENING: Final = b"\x21\x05"
+
+# How a KEM ciphertext begins: its field, that there are 1,569 bytes, and the first of these, its type.
+_CIPHERTEXT_OPENING: Final = b"\x42\xa1\x0c\x08"
 
 # How a message begins, up to the first byte of its ratchet key.
 _SIGNAL_OPENING: Final = VERSION_BYTE + b"\x0a" + _KEY_OPENING
@@ -168,12 +172,11 @@ def read_prekey_message(data: bytes) -> PreKeyFields | None:
         registration_id, at = _number(data, at + size, 0x28)
         signed_pre_key_id, at = _number(data, at, 0x30)
         kyber_pre_key_id, at = _number(data, at, 0x38)
-        size, at = _number(data, at, 0x42)
     except (IndexError, InvalidMessageError):
         return None
-    if at + size != len(data):
+    ciphertext = len(data) - KEM_CIPHERTEXT_BYTES
+    if at + 3 != ciphertext or data[at : ciphertext + 1] != _CIPHERTEXT_OPENING:
         return None
-    ciphertext = data[at:]
     return (
         pre_key_id,
         base_key,
@@ -182,7 +185,7 @@ def read_prekey_message(data: bytes) -> PreKeyFields | None:
         registration_id,
         signed_pre_key_id,
         kyber_pre_key_id,
-        ciphertext,
+        data[ciphertext:],
     )
 
 
