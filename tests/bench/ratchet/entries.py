@@ -8,7 +8,7 @@ from typing import Any
 from tests.bench.ratchet.cases import CASES, SESSION_BYTES, Case, worded
 from tests.bench.ratchet.contestant import Sizes
 from tests.bench.ratchet.measure import Stretch
-from tests.bench.ratchet.peers import OFFICIAL, OURS
+from tests.bench.ratchet.peers import IN_NODE, OFFICIAL, OURS
 from tests.bench.ratchet.summary import Figure, fast_look, figure, kept, sizes_figure
 
 __all__ = ["Json", "entries"]
@@ -45,12 +45,22 @@ def _sizes(saved: Mapping[str, Sequence[int]]) -> dict[str, Figure]:
 
 
 def _figures(case: Case, stretches: Mapping[str, Sequence[Played]]) -> dict[str, Figure]:
-    figures: dict[str, Figure] = {}
-    for key, by_round in stretches.items():
-        fast = fast_look(stretch for played in by_round for each in played.values() for stretch in each)
-        if case.key in by_round[0]:
-            figures[key] = figure([played[case.key] for played in by_round], fast=fast, phases=case.phases)
-    return figures
+    fast = {
+        is_node: fast_look(
+            stretch
+            for key, by_round in stretches.items()
+            if (key in IN_NODE) == is_node
+            for played in by_round
+            for each in played.values()
+            for stretch in each
+        )
+        for is_node in {key in IN_NODE for key in stretches}
+    }
+    return {
+        key: figure([played[case.key] for played in by_round], fast=fast[key in IN_NODE], phases=case.phases)
+        for key, by_round in stretches.items()
+        if case.key in by_round[0]
+    }
 
 
 def _entry(case: Case, figures: Mapping[str, Figure], sizes: Sizes) -> Json:

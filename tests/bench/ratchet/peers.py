@@ -19,7 +19,7 @@ from typing import Final, NamedTuple
 
 from tests.interop import install as official
 
-__all__ = ["OFFICIAL", "OURS", "PEERS", "Peer", "requirements"]
+__all__ = ["IN_NODE", "OFFICIAL", "OURS", "PEERS", "Peer", "requirements"]
 
 _ROOT: Final = Path(__file__).parents[3]
 _PROGRAM: Final = Path(__file__).with_name("official.mjs")
@@ -28,6 +28,8 @@ _NAME: Final = re.compile(r"[\w.-]+")
 
 OFFICIAL: Final = "official"
 OURS: Final = "ours"
+# Who looks at the yardstick of Node.js, which is not that of the others.
+IN_NODE: Final = frozenset({OFFICIAL, "stored"})
 
 
 class Peer(NamedTuple):
