@@ -22,6 +22,7 @@ from typing import Final, NamedTuple
 
 from whisperkit.errors import InvalidMessageError
 from whisperkit.ratchet.curve import RandomBytes
+from whisperkit.ratchet.named_tuples import make
 from whisperkit.ratchet.redaction import redacted
 from whisperkit.ratchet.spqr import authenticator
 from whisperkit.ratchet.spqr.authenticator import Authenticator
@@ -173,17 +174,11 @@ class Agreement(NamedTuple):
     @property
     def carried(self) -> bytes | None:
         """The object whose chunks are being sent, or `None`."""
-        match SHAPES[self.state].carries:
-            case "signed_header":
-                return self.signed_header
-            case "ek":
-                return self.ek
-            case "ct1":
-                return self.ct1
-            case "signed_ct2":
-                return self.signed_ct2
-            case _:
-                return None
+        name = _CARRIED[self.state]
+        if name is None:
+            return None
+        carried: bytes = getattr(self, name)
+        return carried
 
     def __repr__(self) -> str:
         return f"<Agreement {self.state.name}, epoch {self.epoch}>"
@@ -214,13 +209,12 @@ def start(auth_key: bytes, *, is_initiator: bool) -> Agreement:
 
 def send(agreement: Agreement, *, random_bytes: RandomBytes, kem: Kem) -> tuple[Agreement, EpochSecret | None]:
     """Make ready to send a message of the type that `SHAPES` gives for the state that is returned."""
-    match TRANSITIONS.get((agreement.state, Event.SENT)):
-        case State.KEYS_SAMPLED:
-            return _keys_sampled(agreement, random_bytes, kem), None
-        case State.CT1_SAMPLED:
-            return _ct1_sampled(agreement, random_bytes)
-        case _:
-            return agreement, None
+    after = _AFTER_SENT[agreement.state]
+    if after is None:
+        return agreement, None
+    if after is State.KEYS_SAMPLED:
+        return _keys_sampled(agreement, random_bytes, kem), None
+    return _ct1_sampled(agreement, random_bytes)
 
 
 def receive(agreement: Agreement, collected: Collected, message: Message, *, kem: Kem) -> Step:
@@ -231,40 +225,53 @@ def receive(agreement: Agreement, collected: Collected, message: Message, *, kem
         AuthenticationError: It completes a header or a ciphertext whose MAC does not fit.
     """
     if message.epoch == agreement.epoch:
-        if (agreement.state, message.type) in _EFFECTIVE:
-            return _take(agreement, collected, message, kem)
+        effect = _EFFECTS[agreement.state][message.type]
+        if effect is not None:
+            return _take(agreement, collected, message, effect, kem)
     elif message.epoch > agreement.epoch:
         after = TRANSITIONS.get((agreement.state, Event.NEXT_EPOCH))
         if after is None or message.epoch != agreement.epoch + 1:
             raise InvalidMessageError(f"epoch {message.epoch} has not begun; the present one is {agreement.epoch}")
         return Step(Agreement(after, message.epoch, agreement.authenticator), NOTHING)
-    return Step(agreement, collected)
+    return make(Step, (agreement, collected, None))
 
 
-def _take(agreement: Agreement, collected: Collected, message: Message, kem: Kem) -> Step:
+class _Effect(NamedTuple):
+    """Where a message leads, and where if it completes an object."""
+
+    to: State
+    to_if_complete: State
+
+
+def _take(agreement: Agreement, collected: Collected, message: Message, effect: _Effect, kem: Kem) -> Step:
     """Take in a message that is in the table."""
-    wanted = SHAPES[agreement.state].collects
-    event, completed = _EVENTS[message.type], b""
+    after, completed = effect.to, b""
+    wanted = _WANTED[agreement.state]
     if wanted:
         collected = add(collected, message.chunk_index, message.chunk)
         if len(collected.indices) == wanted:
-            event, completed, collected = _COMPLETIONS[event], restore(collected), NOTHING
-    after = TRANSITIONS[agreement.state, event]
+            after, completed, collected = effect.to_if_complete, restore(collected), NOTHING
     if after is agreement.state:
-        return Step(agreement, collected)
+        return make(Step, (agreement, collected, None))
     entered, secret = _ENTER[after](agreement, completed, kem)
     return Step(entered, collected, secret)
 
 
-_EVENTS: Final[Mapping[MessageType, Event]] = {
-    type_: Event[type_.name] for type_ in MessageType if type_ is not MessageType.NONE
-}
-_COMPLETIONS: Final = {
-    event: Event[f"{event.name}_COMPLETE"] for event in Event if f"{event.name}_COMPLETE" in Event.__members__
-}
-_EFFECTIVE: Final = frozenset(
-    (state, type_) for state in State for type_, event in _EVENTS.items() if (state, event) in TRANSITIONS
-)
+def _effect(state: State, type_: MessageType) -> _Effect | None:
+    event = Event.__members__.get(type_.name)
+    if event is None or (state, event) not in TRANSITIONS:
+        return None
+    to = TRANSITIONS[state, event]
+    completion = Event.__members__.get(f"{type_.name}_COMPLETE", event)
+    return _Effect(to, TRANSITIONS.get((state, completion), to))
+
+
+# The two tables once more, by number: each message asks them, and to look up members of an enumeration in a mapping
+# costs as much as to read a small message.
+_EFFECTS: Final = tuple(tuple(_effect(state, type_) for type_ in MessageType) for state in State)
+_AFTER_SENT: Final = tuple(TRANSITIONS.get((state, Event.SENT)) for state in State)
+_CARRIED: Final = tuple(SHAPES[state].carries for state in State)
+_WANTED: Final = tuple(SHAPES[state].collects for state in State)
 
 
 # ---- how each state is entered --------------------------------------------------------------------------------------

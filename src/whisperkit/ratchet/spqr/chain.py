@@ -16,6 +16,7 @@ from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from whisperkit.errors import InvalidMessageError, SkippedTooFarError, UsageError
+from whisperkit.ratchet.named_tuples import make
 from whisperkit.ratchet.redaction import redacted
 from whisperkit.ratchet.spqr.derivation import (
     ChainKey,
@@ -140,16 +141,17 @@ def send_key(chain: EpochChain, epoch: int) -> tuple[EpochChain, int, MessageKey
     Raises:
         UsageError: The chain is at its end, after four thousand million messages in one epoch.
     """
-    receiving = chain.receiving
-    current, *newer = chain.sending[epoch - chain.epoch - 1 :]
-    if len(newer) + 1 < len(chain.sending):
-        receiving = receiving[epoch - chain.epoch - 2 :]
-    counter = current.counter + 1
+    newest, root, is_initiator, sending, receiving = chain
+    given_up = epoch - newest - 1 + len(sending)
+    if given_up:
+        sending, receiving = sending[given_up:], receiving[epoch - newest - 2 :]
+    counter, key = sending[0]
+    counter += 1
     if counter > MAX_INDEX:
         raise UsageError("a chain of the post-quantum ratchet is at its end")
-    key, message_key = next_link(current.key, counter)
-    sending = (SendingChain(counter, key), *newer)
-    return EpochChain(chain.epoch, chain.root, chain.is_initiator, sending, receiving), counter, message_key
+    key, message_key = next_link(key, counter)
+    sending = (make(SendingChain, (counter, key)), *sending[1:])
+    return make(EpochChain, (newest, root, is_initiator, sending, receiving)), counter, message_key
 
 
 def jump(chain: EpochChain, epoch: int, index: int) -> int:
@@ -167,25 +169,26 @@ def receive_key(
         InvalidMessageError: Its epoch is given up or not begun, or its key was used or given up.
         SkippedTooFarError: It is more than `max_jump` ahead.
     """
-    place = epoch - chain.epoch - 1 + len(chain.receiving)
-    if not 0 <= place < len(chain.receiving):
-        raise InvalidMessageError(f"epoch {epoch} is not open; the newest is {chain.epoch}")
-    advanced, message_key = _key_at(chain.receiving[place], index, max_jump)
-    receiving = (*chain.receiving[:place], advanced, *chain.receiving[place + 1 :])
-    return EpochChain(chain.epoch, chain.root, chain.is_initiator, chain.sending, receiving), message_key
+    newest, root, is_initiator, sending, receiving = chain
+    place = epoch - newest - 1 + len(receiving)
+    if not 0 <= place < len(receiving):
+        raise InvalidMessageError(f"epoch {epoch} is not open; the newest is {newest}")
+    advanced, message_key = _key_at(receiving[place], index, max_jump)
+    receiving = (*receiving[:place], advanced, *receiving[place + 1 :])
+    return make(EpochChain, (newest, root, is_initiator, sending, receiving)), message_key
 
 
 def _key_at(chain: ReceivingChain, index: int, max_jump: int | None) -> tuple[ReceivingChain, MessageKey]:
-    gap = index - chain.counter
+    counter, key, skipped = chain
+    gap = index - counter
     if gap <= 0:
         return _take_skipped(chain, index)
-    key, skipped = chain.key, chain.skipped
     if gap > 1:
         if max_jump is not None and gap > max_jump:
             raise SkippedTooFarError(gap=gap, limit=max_jump)
         key, skipped = _skip(chain, index)
     key, message_key = next_link(key, index)
-    return ReceivingChain(index, key, skipped), message_key
+    return make(ReceivingChain, (index, key, skipped)), message_key
 
 
 def _take_skipped(chain: ReceivingChain, index: int) -> tuple[ReceivingChain, MessageKey]:

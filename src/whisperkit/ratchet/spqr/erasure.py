@@ -13,6 +13,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Final, NamedTuple
 
+from whisperkit.ratchet.named_tuples import make
 from whisperkit.ratchet.spqr.field import combine, lagrange_weights, redundant_selections, selections
 from whisperkit.ratchet.spqr.transform import BLOCK_CHUNKS, Coefficients, block, coefficients, place_of
 from whisperkit.ratchet.spqr.wire import CHUNK_BYTES
@@ -89,7 +90,7 @@ def add(collected: Collected, index: int, chunk: bytes) -> Collected:
     """Take in a chunk; one that is there already changes nothing."""
     if index in collected.indices:
         return collected
-    return Collected((*collected.indices, index), collected.data + chunk)
+    return make(Collected, ((*collected.indices, index), collected.data + chunk))
 
 
 def restore(collected: Collected) -> bytes:

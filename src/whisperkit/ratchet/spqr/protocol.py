@@ -9,10 +9,11 @@ post-quantum ratchet at all. The reference accepts the latter and then uses no k
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from whisperkit.errors import PeerError
 from whisperkit.ratchet.curve import RandomBytes
+from whisperkit.ratchet.named_tuples import make
 from whisperkit.ratchet.redaction import redacted
 from whisperkit.ratchet.spqr import agreement as agreements
 from whisperkit.ratchet.spqr import chain as chains
@@ -22,6 +23,7 @@ from whisperkit.ratchet.spqr.chain import MAX_JUMP, EpochChain
 from whisperkit.ratchet.spqr.derivation import MessageKey
 from whisperkit.ratchet.spqr.erasure import MAX_CHUNKS, NOTHING, Collected, encoder_for
 from whisperkit.ratchet.spqr.kem import ML_KEM_768, Kem
+from whisperkit.ratchet.spqr.wire import MessageType, encode_varint
 
 __all__ = ["Received", "Sent", "SpqrState", "initial_state", "jump", "receive", "send"]
 
@@ -104,12 +106,15 @@ def send(state: SpqrState, *, random_bytes: RandomBytes, kem: Kem = ML_KEM_768) 
     Raises:
         UsageError: Four thousand million messages were sent in this epoch.
     """
-    agreement, secret = agreements.send(state.agreement, random_bytes=random_bytes, kem=kem)
-    chunks_sent = state.chunks_sent if agreement is state.agreement else 0
-    chain = state.chain if secret is None else chains.add_epoch(state.chain, secret)
+    before, chunks_sent, collected, chain = state
+    agreement, secret = agreements.send(before, random_bytes=random_bytes, kem=kem)
+    if agreement is not before:
+        chunks_sent = 0
+    if secret is not None:
+        chain = chains.add_epoch(chain, secret)
     chain, index, key = chains.send_key(chain, agreement.epoch - 1)
     message, chunks_sent = _message(agreement, index, chunks_sent)
-    return Sent(SpqrState(agreement, chunks_sent, state.collected, chain), message, key)
+    return make(Sent, (make(SpqrState, (agreement, chunks_sent, collected, chain)), message, key))
 
 
 def receive(state: SpqrState, message: bytes, *, max_jump: int | None = MAX_JUMP, kem: Kem = ML_KEM_768) -> Received:
@@ -127,14 +132,15 @@ def receive(state: SpqrState, message: bytes, *, max_jump: int | None = MAX_JUMP
         AuthenticationError: It completes a header or a ciphertext that is not the peer's.
         InvalidMessageError: It is not of its form, its key was used or given up, or it has no place in this state.
     """
+    before, chunks_sent, collected, chain = state
     parsed = wire.decode(message)
-    step = agreements.receive(state.agreement, state.collected, parsed, kem=kem)
-    chain = state.chain if step.secret is None else chains.add_epoch(state.chain, step.secret)
+    agreement, collected, secret = agreements.receive(before, collected, parsed, kem=kem)
+    if secret is not None:
+        chain = chains.add_epoch(chain, secret)
     chain, key = chains.receive_key(chain, parsed.epoch - 1, parsed.number, max_jump=max_jump)
-    chunks_sent = state.chunks_sent
-    if step.agreement is not state.agreement and step.agreement.carried != state.agreement.carried:
+    if agreement is not before and agreement.carried != before.carried:
         chunks_sent = 0
-    return Received(SpqrState(step.agreement, chunks_sent, step.collected, chain), key)
+    return make(Received, (make(SpqrState, (agreement, chunks_sent, collected, chain)), key))
 
 
 def jump(state: SpqrState, message: bytes) -> int:
@@ -148,10 +154,13 @@ def jump(state: SpqrState, message: bytes) -> int:
 
 def _message(agreement: Agreement, index: int, chunks_sent: int) -> tuple[bytes, int]:
     """The bytes of a message, and the number of chunks sent after it."""
-    type_, carried = SHAPES[agreement.state].sends, agreement.carried
-    assert type_ is not None  # a state that sends nothing is left by sending
-    head = wire.opening(agreement.epoch) + wire.encode_varint(index) + bytes([type_])
+    head = wire.opening(agreement.epoch) + encode_varint(index) + _TYPE_BYTES[agreement.state]
+    carried = agreement.carried
     if carried is None:
         return head, chunks_sent
-    chunk = wire.encode_varint(chunks_sent) + encoder_for(carried).chunk(chunks_sent)
-    return head + chunk, (chunks_sent + 1) % MAX_CHUNKS
+    message = head + encode_varint(chunks_sent) + encoder_for(carried).chunk(chunks_sent)
+    return message, (chunks_sent + 1) % MAX_CHUNKS
+
+
+# Those states that send no type are left by sending.
+_TYPE_BYTES: Final = tuple((SHAPES[state].sends or MessageType.NONE).to_bytes() for state in State)

@@ -10,6 +10,7 @@ from enum import IntEnum
 from typing import Final, NamedTuple
 
 from whisperkit.errors import InvalidMessageError, UnsupportedVersionError
+from whisperkit.ratchet.named_tuples import make
 
 __all__ = ["CHUNK_BYTES", "MAX_INDEX", "VERSION", "Message", "MessageType", "decode", "encode_varint", "opening"]
 
@@ -34,7 +35,6 @@ class MessageType(IntEnum):
 
 
 _TYPES: Final = tuple(MessageType)
-_WITHOUT_CHUNK: Final = frozenset({MessageType.NONE, MessageType.CT1_ACK})
 
 
 class Message(NamedTuple):
@@ -64,6 +64,8 @@ def encode_varint(value: int) -> bytes:
     """Encode a number that is not negative, seven bits a byte, the lowest first."""
     if value < 0x80:
         return value.to_bytes()
+    if value < 0x4000:
+        return bytes((value & 0x7F | 0x80, value >> 7))
     out = bytearray()
     while value > 0x7F:
         out.append(value & 0x7F | 0x80)
@@ -82,27 +84,36 @@ def decode(data: bytes) -> Message:
     version = data[0] if data else 0
     if version != VERSION:
         raise UnsupportedVersionError(found=version, supported=(VERSION,))
-    epoch, position = _read_varint(data, 1)
-    index, position = _read_varint(data, position)
-    if epoch == 0 or index > MAX_INDEX:
-        raise InvalidMessageError(f"a post-quantum ratchet message has epoch {epoch} and index {index}")
-    if position >= len(data) or data[position] >= len(_TYPES):
-        raise InvalidMessageError("a post-quantum ratchet message has no known type")
-    type_ = _TYPES[data[position]]
-    if type_ in _WITHOUT_CHUNK:
-        return Message(epoch, index, type_)
-    chunk_index, position = _read_varint(data, position + 1)
+    try:
+        epoch, position = _read_varint(data, 1)
+        number, position = _read_varint(data, position)
+        type_ = _TYPES[data[position]]
+        if epoch == 0 or number > MAX_INDEX:
+            raise InvalidMessageError(f"a post-quantum ratchet message has epoch {epoch} and index {number}")
+        if type_ is MessageType.NONE or type_ is MessageType.CT1_ACK:
+            return make(Message, (epoch, number, type_, 0, b""))
+        chunk_index, position = _read_varint(data, position + 1)
+    except IndexError:
+        raise InvalidMessageError("a post-quantum ratchet message ends too early, or is of no known type") from None
     chunk = data[position : position + CHUNK_BYTES]
     if chunk_index > _MAX_CHUNK_INDEX or len(chunk) != CHUNK_BYTES:
         raise InvalidMessageError(f"chunk {chunk_index} has {len(chunk)} bytes, expected {CHUNK_BYTES}")
-    return Message(epoch, index, type_, chunk_index, chunk)
+    return make(Message, (epoch, number, type_, chunk_index, chunk))
 
 
 def _read_varint(data: bytes, position: int) -> tuple[int, int]:
-    """The number that begins at `position`, and the position after it."""
-    value = 0
-    for count, byte in enumerate(data[position : position + _MAX_VARINT_BYTES]):
-        value |= (byte & 0x7F) << 7 * count
+    """The number that begins at `position`, and the position after it; `IndexError` if it does not end."""
+    byte = data[position]
+    if byte < 0x80:
+        return byte, position + 1
+    following = data[position + 1]
+    if following < 0x80:
+        return byte & 0x7F | following << 7, position + 2
+    value = shift = 0
+    for byte in data[position : position + _MAX_VARINT_BYTES]:
+        position += 1
+        value |= (byte & 0x7F) << shift
         if byte < 0x80:
-            return value, position + count + 1
-    raise InvalidMessageError("a number in a post-quantum ratchet message does not end")
+            return value, position
+        shift += 7
+    raise IndexError
