@@ -54,7 +54,7 @@ class Yardstick:
         began = process_time_ns()
         for _ in range(_AGREEMENTS):
             exchange(public)
-        return (process_time_ns() - began) / _AGREEMENTS / 1_000
+        return round((process_time_ns() - began) / _AGREEMENTS / 1_000, 3)
 
 
 def timed(
@@ -85,7 +85,7 @@ def timed(
     for each in slices:
         began = process_time_ns()
         done = work(each)
-        us.append((process_time_ns() - began) / len(each) / 1_000)
+        us.append(round((process_time_ns() - began) / len(each) / 1_000, 3))
         looks.append(yardstick.look())
         made += done
     return Stretch(tuple(map(len, slices)), tuple(us), tuple(looks)), made

@@ -141,8 +141,10 @@ const privateKey = generateKeyPairSync('x25519').privateKey; const publicKey = g
 function look() {
   const before = process.cpuUsage();
   for (let n = 0; n < AGREEMENTS; n++) diffieHellman({ privateKey, publicKey });
-  return microseconds(before) / AGREEMENTS;
+  return rounded(microseconds(before) / AGREEMENTS);
 }
+
+const rounded = (us) => Math.round(us * 1_000) / 1_000;
 
 // All threads of the process count, those that collect garbage and compile too, as they do for the others.
 function microseconds(before) {
@@ -159,7 +161,7 @@ async function timed(name, sliceItems, given, work) {
     const slice = given.slice(start, start + sliceItems); const done = [];
     const before = process.cpuUsage();
     for (const each of slice) done.push(await work(each));
-    us.push(microseconds(before) / slice.length);
+    us.push(rounded(microseconds(before) / slice.length));
     looks.push(look());
     items.push(slice.length); made.push(...done);
   }

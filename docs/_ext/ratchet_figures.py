@@ -1,0 +1,216 @@
+"""Directives that show what `make bench-ratchet` found: read off what it kept, in ``_data/bench``.
+
+```{ratchet-machine}
+```
+```{ratchet-includes}
+```
+```{ratchet-figures}
+```
+```{ratchet-limits}
+```
+```{ratchet-sizes}
+```
+```{ratchet-profile} decrypt, burst of 1,000
+```
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from docutils import nodes
+from sphinx.application import Sphinx
+from sphinx.util.docutils import SphinxDirective
+from sphinx.util.typing import ExtensionMetadata
+
+__all__ = [
+    "Figures",
+    "Includes",
+    "Limits",
+    "Machine",
+    "ProfileTable",
+    "Sizes",
+    "figure_rows",
+    "include_rows",
+    "limit_rows",
+    "machine_rows",
+    "part_rows",
+    "setup",
+    "size_rows",
+]
+
+_DATA: Final = Path(__file__).parents[1] / "_data" / "bench"
+
+# Any: JSON, as tests/bench/ratchet writes it.
+Json = Mapping[str, Any]
+Row = tuple[str, ...]
+
+_LIMITS: Final = {
+    "MOST_US": "at most {} µs",
+    "MOST_X25519": "at most {} agreements",
+    "TIMES_FASTER": "at least {} times faster than the official library",
+    "LESS_BYTES": "less than {} bytes",
+}
+_VERDICTS: Final = {True: "met", False: "missed", None: "not measured"}
+
+
+class _Figures(SphinxDirective):
+    def rows(self) -> Iterable[Row]:
+        """The table; the first row is its head."""
+        raise NotImplementedError
+
+    def run(self) -> list[nodes.Node]:
+        """Write the table."""
+        head, *rows = self.rows()
+        return [_table(head, rows)]
+
+    def read(self, name: str) -> Json:
+        """What was kept."""
+        path = _DATA / name
+        self.env.note_dependency(str(path))
+        found: Json = json.loads(path.read_text(encoding="utf-8"))
+        return found
+
+
+class Machine(_Figures):
+    """Where it was measured."""
+
+    def rows(self) -> Iterable[Row]:
+        return machine_rows(self.read("ratchet.json"))
+
+
+class Includes(_Figures):
+    """What each figure includes."""
+
+    def rows(self) -> Iterable[Row]:
+        return include_rows(self.read("ratchet.json"))
+
+
+class Figures(_Figures):
+    """All figures."""
+
+    def rows(self) -> Iterable[Row]:
+        return figure_rows(self.read("ratchet.json"))
+
+
+class Limits(_Figures):
+    """What this library has to hold, and whether it does."""
+
+    def rows(self) -> Iterable[Row]:
+        return limit_rows(self.read("ratchet.json"))
+
+
+class Sizes(_Figures):
+    """How large a saved session is."""
+
+    def rows(self) -> Iterable[Row]:
+        return size_rows(self.read("ratchet.json"))
+
+
+class ProfileTable(_Figures):
+    """Where the time of one operation goes."""
+
+    required_arguments = 1
+    final_argument_whitespace = True
+
+    def rows(self) -> Iterable[Row]:
+        return part_rows(self.read("ratchet-profile.json")["operations"][self.arguments[0]])
+
+
+def machine_rows(report: Json) -> Iterator[Row]:
+    """The machine, the versions and the load."""
+    versions = {name: version for peer in report["peers"].values() for name, version in peer["versions"].items()}
+    loads = (f"{each['load_average']['before']} to {each['load_average']['after']}" for each in report["rounds"])
+    yield ("measured", report["made_at"][:10])
+    yield from report["machine"].items()
+    yield from versions.items()
+    yield ("rounds", f"{len(report['rounds'])}")
+    yield ("load average in each", ", ".join(loads))
+
+
+def include_rows(report: Json) -> Iterator[Row]:
+    """Each figure in words."""
+    yield ("figure", "what is done while the clock runs")
+    for entry in report["summary"]:
+        yield (entry["label"], entry["includes"])
+
+
+def figure_rows(report: Json) -> Iterator[Row]:
+    """A row for each case with a time, and a column for each who plays."""
+    peers = report["peers"]
+    ours, *others = peers
+    yield ("µs", peers[ours]["title"], "in X25519", *(peers[key]["title"] for key in others))
+    for entry in report["summary"]:
+        figures = entry["figures"]
+        if entry["unit"] == "us":
+            mine = figures[ours]
+            medians = (_number(figures[key]["median"]) if key in figures else "" for key in others)
+            yield (entry["label"], _with_range(mine), _number(mine["x25519"]), *medians)
+
+
+def limit_rows(report: Json) -> Iterator[Row]:
+    """A row for each limit, by the medians and by what quiet slices say."""
+    yield ("figure", "has to be", "is", "", "when it is quiet", "")
+    for entry in report["summary"]:
+        for number, each in enumerate(entry["limits"]):
+            measure, value = each["limit"]
+            quiet = each["quiet_found"]
+            yield (
+                "" if number else entry["label"],
+                _LIMITS[measure].format(f"{value:,g}"),
+                _number(each["found"]),
+                _VERDICTS[each["is_kept"]],
+                _number(quiet),
+                "" if quiet is None else _VERDICTS[each["is_quiet_kept"]],
+            )
+
+
+def size_rows(report: Json) -> Iterator[Row]:
+    """The smallest, the median and the largest session of each who saves any."""
+    yield ("bytes", "smallest", "median", "largest")
+    for entry in report["summary"]:
+        if entry["unit"] == "bytes":
+            for key, each in entry["figures"].items():
+                yield (report["peers"][key]["title"], *(f"{each[name]:,.0f}" for name in ("low", "median", "high")))
+
+
+def part_rows(operation: Json) -> Iterator[Row]:
+    """Each part of an operation with its share."""
+    yield ("part", "share", "µs")
+    for name, share in operation["parts"]:
+        yield (name, f"{100 * share:.0f} %", _number(share * operation["plain_us"]))
+
+
+def _with_range(figure: Json) -> str:
+    return f"{_number(figure['median'])} ({_number(figure['low'])} to {_number(figure['high'])})"
+
+
+def _number(value: float | None) -> str:
+    if value is None:
+        return ""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> nodes.table:
+    group = nodes.tgroup("", *(nodes.colspec(colwidth=1) for _ in head), cols=len(head))
+    group += nodes.thead("", _row(head))
+    group += nodes.tbody("", *map(_row, rows))
+    return nodes.table("", group)
+
+
+def _row(cells: Sequence[str]) -> nodes.row:
+    return nodes.row("", *(nodes.entry("", nodes.paragraph("", cell)) for cell in cells))
+
+
+def setup(app: Sphinx) -> ExtensionMetadata:
+    """Register the directives."""
+    app.add_directive("ratchet-machine", Machine)
+    app.add_directive("ratchet-includes", Includes)
+    app.add_directive("ratchet-figures", Figures)
+    app.add_directive("ratchet-limits", Limits)
+    app.add_directive("ratchet-sizes", Sizes)
+    app.add_directive("ratchet-profile", ProfileTable)
+    return {"parallel_read_safe": True}
