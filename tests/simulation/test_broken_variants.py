@@ -7,12 +7,13 @@ must find it. The whole service passes the same runs in `test_a_thousand_seeds`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import pytest
 
 from whisperkit.ids import ConversationId, ConversationSeq, Owner, UserId
+from whisperkit.partitions import Step
 from whisperkit.service import core, finishing, gateway, owners, ticks
 from whisperkit.service.adoption import Adopter
 from whisperkit.service.core import Members
@@ -30,7 +31,7 @@ from whisperkit.stores import Kept
 from whisperkit.strategy import Strategy
 from whisperkit.sync import conversation as conversations
 from whisperkit.sync import frames, inbox, mirror
-from whisperkit.sync.conversation import Repeat
+from whisperkit.sync.conversation import Fenced, Repeat
 from whisperkit.sync.cursor import Cursor
 from whisperkit.sync.frames import ByeCode
 from whisperkit.sync.mirror import Arrived, Mirror
@@ -39,6 +40,8 @@ from whisperkit.testing import sim_device, simulator
 from whisperkit.testing.decisions import Decision, Plan, generate
 from whisperkit.testing.sim_device import SimDevice
 from whisperkit.testing.simulator import simulate
+
+NOTE = owners.note
 
 # ---- plans in which a variant shows ---------------------------------------------------------------------------------
 
@@ -78,6 +81,41 @@ def zombie(seed: int) -> Plan:
         Decision(at_s + 0.02, "pause", ("g2", "140.0")),
         *(Decision(at_s + 0.03, "die", (f"{user}.1", "0")) for user in ("alice", "bob", "carol")),
         Decision(at_s + 140.02 + 0.015, "crash", ("g2", "1.0")),
+    )
+    return Plan(seed, spans=False, gateways=2, partition_marks=False, decisions=decisions)
+
+
+def never_returns(seed: int) -> Plan:
+    """A gateway dies in the middle of posts, all leases are forgotten, and nobody comes back under its name."""
+    at_s = 5.0 + seed * 0.004
+    decisions = (
+        *(Decision(5.0, "send", (f"{user}.1", "team")) for user in ("alice", "bob", "carol")),
+        Decision(at_s + 0.02, "replace", ("g2", "3.0")),
+        *(Decision(at_s + 0.03, "die", (f"{user}.1", "0")) for user in ("alice", "bob", "carol")),
+        Decision(at_s + 0.04, "replace", ("g1", "2.0")),
+        Decision(at_s + 0.05, "empty"),
+    )
+    return Plan(seed, spans=False, gateways=2, partition_marks=False, decisions=decisions)
+
+
+def was_adopted(seed: int) -> Plan:
+    """A gateway stands still until it was adopted, and is posted to when it goes on."""
+    users = ("alice", "bob", "carol")
+    decisions = (
+        Decision(5.0, "pause", ("g2", "140.0")),
+        *(Decision(150.0, "cut", (f"{user}.1", "0.1")) for user in users),
+        *(Decision(155.0, "send", (f"{user}.1", "club")) for user in users),
+    )
+    return Plan(seed, spans=seed % 2 == 0, gateways=2, partition_marks=False, decisions=decisions)
+
+
+def comes_back(seed: int) -> Plan:
+    """A gateway comes back just when it is taken off the list, and devices post there."""
+    users = ("alice", "bob", "carol")
+    decisions = (
+        Decision(5.0, "crash", ("g2", f"{64.2 + seed * 0.003:.3f}")),
+        *(Decision(75.0, "cut", (f"{user}.1", "0.1")) for user in users),
+        *(Decision(80.0, "send", (f"{user}.1", "team")) for user in users),
     )
     return Plan(seed, spans=False, gateways=2, partition_marks=False, decisions=decisions)
 
@@ -153,6 +191,28 @@ class NoFence(Adopter):
             noted, conv = owners.owner_of_note(owner.gateway, row.key)
             await settle(self._core, self._finisher, noted, conv)
         return True
+
+
+class AdoptsTheKnown(Adopter):
+    """Looks for those only whom the directory could name itself, as it has heard of them."""
+
+    async def _listed(self) -> AsyncIterator[Owner]:
+        directory: Any = self._core.stores.directory  # Any: the simulated door, and what is behind it
+        async for owner in super()._listed():
+            if owner in directory._directory._alive_until:
+                yield owner
+
+
+def takes_notes_of_the_ended(
+    notes: owners.Notes, owner: Owner, conv: ConversationId
+) -> Step[Fenced | None, owners.Notes]:
+    """A gateway that was adopted may note on."""
+    return NOTE(notes._replace(ended=0), owner, conv)._replace(state=notes)
+
+
+def delists_whoever_is_there(owner: Owner, _there: bytes | None) -> Step[None, None]:
+    """Who was adopted goes off the list, whatever it says by now."""
+    return Step(None, None, delete=(owners.listed_key(owner.gateway),))
 
 
 class RosterOfToday(Members):
@@ -306,6 +366,17 @@ VARIANTS = [
     _variant("1a: a repeat is answered at once", gateway, "Poster", RepeatAnsweredAtOnce, "SENT too early"),
     _variant("1a: fan out own row only", gateway, "Finisher", OwnRowOnly, "lost", "out of order", plan=busy_run),
     _variant("1a: sweep without a fence", gateway, "Adopter", NoFence, "unfinished", "note left", plan=zombie),
+    _variant(
+        "1a: adopt whom the directory knows",
+        gateway,
+        "Adopter",
+        AdoptsTheKnown,
+        "unfinished",
+        "note left",
+        plan=never_returns,
+    ),
+    _variant("1a: noted after the sweep", owners, "note", takes_notes_of_the_ended, "not listed", plan=was_adopted),
+    _variant("1a: delisted unseen", owners, "delist", delists_whoever_is_there, "not listed", plan=comes_back),
     _variant("11: no job, no intent", gateway, "Poster", NothingNoted, "unfinished", plan=sender_is_lost),
     _variant("4b: fan out to the roster of today", core, "Members", RosterOfToday, "lost", "leaked"),
     _variant("11: c/ not looked at", inbox, "decode_last_seq", no_last_row, "doubled", plan=busy_run),
@@ -333,7 +404,21 @@ def test_what_is_broken_on_purpose_is_found(variant: Variant, monkeypatch: pytes
     assert next((broken.kind for broken in found if broken is not None), "nothing") in variant.kinds
 
 
-@pytest.mark.parametrize("plan", [busy_run, sender_is_lost, zombie, marks_stall, wire_loses, deaf_run, device_dies])
+@pytest.mark.parametrize(
+    "plan",
+    [
+        busy_run,
+        sender_is_lost,
+        zombie,
+        never_returns,
+        was_adopted,
+        comes_back,
+        marks_stall,
+        wire_loses,
+        deaf_run,
+        device_dies,
+    ],
+)
 def test_what_is_whole_passes_where_the_variants_fail(plan: Callable[[int], Plan]) -> None:
     found = [simulate(plan(seed)).violation for seed in range(5)]
 

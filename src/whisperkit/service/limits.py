@@ -33,7 +33,8 @@ class ServiceConfig:
         device_list_s: How old a list of devices may be.
         beat_s: How often a gateway says that it lives.
         lease_s: For how long it is believed.
-        adopt_after_s: How long a lease must be gone before others finish what its owner left.
+        adopt_after_s: How long a lease must be gone before another gateway finishes what its owner left, and then
+            another one each time if that was not done.
         note_s: How often a conversation is noted again while its gateway posts to it.
         dead_socket_s: A socket that takes nothing for so long is closed with RESYNC.
         hello_s: A connection that has not said who it is by then is closed.

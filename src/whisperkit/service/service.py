@@ -120,7 +120,8 @@ class MessageService:
     Args:
         stores: The doors; `Stores.memory()` to try it, `Stores.over(...)` for your database.
         config: Bounds and intervals.
-        gateway: The name of this gateway: its own in a cluster, and the same after a restart.
+        gateway: The name of this gateway: its own in a cluster, and the same after a restart; what was left under a
+            name that never comes back waits until another gateway takes it for dead.
         verify: Checks the signature of a device's challenge, ``(identity key, message, signature)``:
             `whisperkit.ratchet.verify`. Without it only devices that you vouch for in `attach` connect.
         hook: Told what happens, for metrics.

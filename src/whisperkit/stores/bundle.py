@@ -79,7 +79,8 @@ class Stores:
 
         Marks and jobs default to partitions of the same store. Directory, bus and the bytes of attachments default
         to the memory of this process: several processes stay correct, because a push is only a hint, but a device at
-        another process learns of news one beat late, and attachments need a `blobs` of your own.
+        another process learns of news one beat late, processes take each other for dead now and then, which costs time
+        only, and attachments need a `blobs` of your own.
 
         Args:
             partitions: Your database.
