@@ -221,17 +221,73 @@ async def test_released_jobs_are_there_at_once_and_others_stay_as_they_are() -> 
 
 
 @pytest.mark.anyio
+async def test_it_is_told_how_many_jobs_there_are_and_how_old_the_oldest_is() -> None:
+    clock = Clock()
+    jobs = PartitionJobs(MemoryPartitions(), runtime=clock)
+    before = await jobs.pending()
+    for number in range(20):
+        await jobs.put(ConversationId(f"c{number}"), ConversationSeq(1))
+        await clock.sleep(1.0)
+    while_all_wait = await jobs.pending()
+
+    await jobs.put(ConversationId("c0"), ConversationSeq(2))  # no younger for it
+    claim = await jobs.take(20)
+    while_all_are_worked_on = await jobs.pending()
+    await clock.sleep(3.0)
+    await jobs.put(ConversationId("c0"), ConversationSeq(3))
+    await jobs.done(claim)
+
+    assert before == (0, 0.0)
+    assert while_all_wait == while_all_are_worked_on == (20, 20.0)
+    # What was put during the claim cannot have waited for longer than the claim.
+    assert await jobs.pending() == (1, 3.0)
+
+
+@pytest.mark.anyio
+async def test_a_job_whose_worker_died_has_waited_since_it_was_put() -> None:
+    clock = Clock()
+    jobs = PartitionJobs(MemoryPartitions(), runtime=clock)
+    await jobs.put(CHAT, ConversationSeq(1))
+    await jobs.take(1)
+
+    await clock.sleep(CLAIM_S + 1)
+    before = await jobs.pending()
+    await jobs.release()
+
+    assert before == await jobs.pending() == (1, CLAIM_S + 1)
+
+
+@pytest.mark.anyio
+async def test_no_more_jobs_are_counted_than_asked_for() -> None:
+    jobs = PartitionJobs(MemoryPartitions(), runtime=Clock())
+    for number in range(50):
+        await jobs.put(ConversationId(f"c{number}"), ConversationSeq(1))
+
+    assert (await jobs.pending(limit=20)).jobs == 20
+
+
+@pytest.mark.anyio
+async def test_jobs_of_many_pages_are_counted() -> None:
+    store = MemoryPartitions()
+    shard = PartitionJobs.load_for(CHAT).partition
+    row = bytes(7) + b"\1" + bytes(24)
+    await store.commit([Change(shard, 0, b"", tuple(Row(b"c%04d" % number, row) for number in range(1_001)))])
+
+    assert (await PartitionJobs(store).pending()).jobs == 1_001
+
+
+@pytest.mark.anyio
 async def test_a_job_may_ride_in_the_commit_of_a_post() -> None:
     store = MemoryPartitions()
     wanted = PartitionJobs.load_for(CHAT)
     loaded = (await load(store, [wanted]))[wanted.partition]
-    change = PartitionJobs.change_for(loaded, CHAT, ConversationSeq(2))
+    change = PartitionJobs.change_for(loaded, CHAT, ConversationSeq(2), at_ms=1)
     assert change is not None
 
     await commit_changes(store, [change, Change(Partition("conv/chat"), 0, b"post 2")])
 
     loaded = (await load(store, [wanted]))[wanted.partition]
-    assert PartitionJobs.change_for(loaded, CHAT, ConversationSeq(2)) is None
+    assert PartitionJobs.change_for(loaded, CHAT, ConversationSeq(2), at_ms=1) is None
     assert (await PartitionJobs(store).take(1)).jobs == (Job(CHAT, ConversationSeq(2)),)
 
 
@@ -241,7 +297,7 @@ async def test_a_row_that_is_no_job_is_corrupt_state() -> None:
     shard = PartitionJobs.load_for(CHAT).partition
     await store.commit([Change(shard, 0, b"", (Row(CHAT.encode(), b"short"),))])
 
-    with pytest.raises(CorruptStateError, match="24 bytes expected, got 5"):
+    with pytest.raises(CorruptStateError, match="32 bytes expected, got 5"):
         await PartitionJobs(store).take(1)
 
     assert len(await store.rows(shard, [EVERYTHING], limit=9)) == 1

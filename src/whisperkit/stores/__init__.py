@@ -2,7 +2,7 @@
 
 from whisperkit.partitions import Change, Head, Partition, Row, Span, Step
 from whisperkit.stores.bundle import Stores
-from whisperkit.stores.defaults import PartitionJobs, PartitionMarks
+from whisperkit.stores.defaults import PartitionJobs, PartitionMarks, Pending
 from whisperkit.stores.doors import (
     Absent,
     Binding,
@@ -63,6 +63,7 @@ __all__ = [
     "PartitionJobs",
     "PartitionMarks",
     "PartitionStore",
+    "Pending",
     "Roster",
     "RosterSource",
     "Row",

@@ -11,6 +11,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import islice
+from struct import Struct
 from typing import Final, NamedTuple
 from zlib import crc32
 
@@ -22,13 +23,14 @@ from whisperkit.stores.doors import Claim, Job, Mark, PartitionStore
 from whisperkit.stores.memory import CLAIM_S
 from whisperkit.stores.transact import Load, Loaded, Outcome, load, transact
 
-__all__ = ["JOB_SHARDS", "PartitionJobs", "PartitionMarks"]
+__all__ = ["JOB_SHARDS", "PartitionJobs", "PartitionMarks", "Pending"]
 
 # Jobs of different conversations rarely meet in one of sixteen heads, and looking through all of them for
 # work is one call. Fixed for the life of a store: a conversation must keep its shard.
 JOB_SHARDS: Final = 16
 _PAGE_ROWS: Final = 1_000
 _MARKED_AT_ONCE: Final = 256
+_CLAIM_MS: Final = int(CLAIM_S * 1_000)
 
 
 def _only(key: bytes) -> Span:
@@ -103,22 +105,29 @@ def _raised(partition: Partition, loaded: Loaded, wanted: Mapping[bytes, int]) -
 # ---- jobs -----------------------------------------------------------------------------------------------------------
 
 
+_ENTRY: Final = Struct(">QQ8sQ")
+
+
 class _Entry(NamedTuple):
-    """The row of one conversation: how far it is to be finished, and who has said to do it until when."""
+    """The row of one conversation: how far it is to be finished, since when, and who has said to do it until when."""
 
     upto: int
+    since_ms: int
     claim: bytes = bytes(8)
     until_ms: int = 0
 
     @classmethod
     def decode(cls, value: bytes) -> _Entry:
-        if len(value) != 24:
-            raise CorruptStateError(kind="job", reason=f"24 bytes expected, got {len(value)}")
-        return cls(int.from_bytes(value[:8], "big"), value[8:16], int.from_bytes(value[16:], "big"))
+        if len(value) != _ENTRY.size:
+            raise CorruptStateError(kind="job", reason=f"{_ENTRY.size} bytes expected, got {len(value)}")
+        return cls(*_ENTRY.unpack(value))
 
     def row(self, conversation: ConversationId) -> Row:
-        value = self.upto.to_bytes(8, "big") + self.claim + self.until_ms.to_bytes(8, "big")
-        return Row(conversation.encode(), value)
+        return Row(conversation.encode(), _ENTRY.pack(*self))
+
+    def free(self) -> _Entry:
+        """Claimed by nobody."""
+        return _Entry(self.upto, self.since_ms)
 
 
 class _Claimed(NamedTuple):
@@ -126,6 +135,18 @@ class _Claimed(NamedTuple):
 
     claim: bytes
     now_ms: int
+
+
+class Pending(NamedTuple):
+    """Jobs that are not done.
+
+    Attributes:
+        jobs: How many, those that somebody works on included.
+        oldest_s: Since when the one that waits longest has waited, in seconds.
+    """
+
+    jobs: int
+    oldest_s: float
 
 
 class PartitionJobs:
@@ -153,10 +174,10 @@ class PartitionJobs:
         return Load(_shard_of(conversation), (_only(conversation.encode()),), 1)
 
     @staticmethod
-    def change_for(loaded: Loaded, conversation: ConversationId, upto: ConversationSeq) -> Change | None:
+    def change_for(loaded: Loaded, conversation: ConversationId, upto: ConversationSeq, *, at_ms: int) -> Change | None:
         """The change that puts a job; `None` if it is there already. A rule: pure and idempotent."""
         key = conversation.encode()
-        there = _Entry.decode(loaded.rows[key]) if key in loaded.rows else _Entry(0)
+        there = _Entry.decode(loaded.rows[key]) if key in loaded.rows else _Entry(0, at_ms)
         if there.upto >= upto:
             return None
         row = there._replace(upto=upto).row(conversation)
@@ -165,9 +186,10 @@ class PartitionJobs:
     async def put(self, conversation: ConversationId, upto: ConversationSeq) -> None:
         """Add a job; see `JobLog.put`."""
         wanted = self.load_for(conversation)
+        at_ms = self._wall_ms()
 
         def rule(loaded: Mapping[Partition, Loaded]) -> Outcome[None]:
-            change = self.change_for(loaded[wanted.partition], conversation, upto)
+            change = self.change_for(loaded[wanted.partition], conversation, upto, at_ms=at_ms)
             return Outcome(None, (change,) if change else ())
 
         await transact(self._store, [wanted], rule, runtime=self._runtime)
@@ -188,6 +210,24 @@ class PartitionJobs:
             return _taken(shard, loaded[shard], limit, mine)
 
         return await transact(self._store, [Load(shard, (EVERYTHING,), _PAGE_ROWS)], rule, runtime=self._runtime)
+
+    async def pending(self, *, limit: int = 20_000) -> Pending:
+        """How many jobs there are and how old the oldest is, of all processes: for who watches.
+
+        Args:
+            limit: How many are counted at most; where there are more, an older one may not be seen.
+        """
+        heads = await load(self._store, [Load(shard) for shard in _SHARDS])
+        now_ms = self._wall_ms()
+        jobs, since_ms = 0, now_ms
+        for shard in _SHARDS:
+            rest: Span | None = EVERYTHING if heads[shard].version else None
+            while rest is not None and jobs < limit:
+                page = await self._store.rows(shard, [rest], limit=min(_PAGE_ROWS, limit - jobs))
+                jobs += len(page)
+                since_ms = min((since_ms, *(_Entry.decode(row.value).since_ms for row in page)))
+                rest = Span(page[-1].key + b"\0", rest.stop) if len(page) == _PAGE_ROWS else None
+        return Pending(jobs, (now_ms - since_ms) / 1_000)
 
     async def release(self) -> None:
         """Give up every claim: for who knows that no worker is alive, such as the only process on a file at its start.
@@ -241,14 +281,14 @@ def _taken(shard: Partition, loaded: Loaded, limit: int, mine: _Claimed) -> Outc
     jobs = [Job(name, ConversationSeq(entry.upto)) for name, entry in chosen.items()]
     if ours or not chosen:
         return Outcome(jobs)
-    until_ms = mine.now_ms + int(CLAIM_S * 1_000)
-    put = tuple(_Entry(entry.upto, mine.claim, until_ms).row(name) for name, entry in chosen.items())
+    until_ms = mine.now_ms + _CLAIM_MS
+    put = tuple(entry._replace(claim=mine.claim, until_ms=until_ms).row(name) for name, entry in chosen.items())
     return Outcome(jobs, (Change(shard, loaded.version, b"", put),))
 
 
 def _released(shard: Partition, loaded: Loaded) -> Outcome[None]:
     there = {ConversationId(key.decode()): _Entry.decode(value) for key, value in loaded.rows.items()}
-    put = tuple(_Entry(entry.upto).row(name) for name, entry in there.items() if entry.until_ms)
+    put = tuple(entry.free().row(name) for name, entry in there.items() if entry.until_ms)
     return Outcome(None, (Change(shard, loaded.version, b"", put),) if put else ())
 
 
@@ -264,7 +304,9 @@ def _settled(shard: Partition, loaded: Loaded, jobs: Sequence[Job], claim: bytes
         if entry.upto <= upto:
             delete.append(conversation.encode())
         elif entry.claim == claim:
-            put.append(_Entry(entry.upto).row(conversation))
+            # What is left was put after this claim was made.
+            left = entry._replace(since_ms=entry.until_ms - _CLAIM_MS)
+            put.append(left.free().row(conversation))
     if not put and not delete:
         return Outcome(None)
     return Outcome(None, (Change(shard, loaded.version, b"", tuple(put), tuple(delete)),))
