@@ -67,6 +67,21 @@ def test_offline_is_not_said_before_the_grace_is_over() -> None:
     assert presence.presence(BOB, now=74.9) == Presence(is_online=True, is_certain=False, last_seen_s=0.0)
 
 
+def test_devices_are_counted_that_beat_and_have_not_said_goodbye() -> None:
+    presence = tracker()
+    counts = [presence.devices]
+    presence.beat(PHONE, now=0.0)
+    presence.beat(LAPTOP, now=1.0)
+    presence.beat(PHONE, now=2.0)
+    counts.append(presence.devices)
+    presence.goodbye(LAPTOP, now=3.0)
+    counts.append(presence.devices)
+    presence.handle_timer(now=77.0)
+    counts.append(presence.devices)
+
+    assert counts == [0, 2, 1, 0]
+
+
 def test_one_lost_beat_is_no_absence() -> None:
     presence = PresenceTracker()
     presence.beat(PHONE, now=0.0)

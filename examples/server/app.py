@@ -7,9 +7,10 @@ the flows (`whisperkit.service`) and the numbers (`examples.metrics`).
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator, Callable
+import time
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import Final
+from typing import Final, NamedTuple
 
 from examples.adapters.files import FileBlobs
 from examples.adapters.sqlite import MIGRATIONS, SqliteStore, open_sqlite
@@ -19,15 +20,16 @@ from examples.net.blob_http import BlobHttp, BlobLimits
 from examples.net.health import Health
 from examples.net.websocket import Channel, Receiver
 from examples.net.websocket_server import WebSocketServer
-from examples.server.counting import CountingHook
+from examples.server.counting import CountedBlobs, CountedMarks, CountedPartitions, CountingHook
 from examples.server.tokens import Tokens
 from whisperkit._version import __version__
+from whisperkit.errors import StoreError
 from whisperkit.partitions import Partition
 from whisperkit.ratchet import verify
 from whisperkit.service import AttachedLink, MessageService, ServiceConfig
 from whisperkit.stores import PartitionJobs, PartitionStore, Stores
 
-__all__ = ["ChatServer", "open_server"]
+__all__ = ["ChatServer", "Farewell", "open_server"]
 
 log = logging.getLogger("examples.server")
 
@@ -62,6 +64,20 @@ class _DeviceReceiver:
         self._link.detach()
 
 
+class Farewell(NamedTuple):
+    """How a server ended.
+
+    Attributes:
+        links: How many links there were, each of which was told goodbye.
+        unsaved: Of how many of them what they acknowledged may not be saved: their devices say it again.
+        cut: How many connections did not end by themselves in time.
+    """
+
+    links: int
+    unsaved: int
+    cut: int
+
+
 class ChatServer:
     """A server that listens.
 
@@ -71,6 +87,7 @@ class ChatServer:
         host: Where it listens.
         port: The real one, if any free one was asked for.
         schema: Of the database.
+        farewell: How it ended; `None` until then.
     """
 
     def __init__(
@@ -85,6 +102,7 @@ class ChatServer:
         self.metrics = metrics
         self.host, self.port = address
         self.schema = len(MIGRATIONS)
+        self.farewell: Farewell | None = None
         self._network = network
         self._health = health
 
@@ -94,21 +112,24 @@ class ChatServer:
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"ws://{host}:{self.port}/ws"
 
-    async def drain(self, *, patience_s: float) -> tuple[int, int]:
-        """Say goodbye, save what was acknowledged, and wait for connections to end.
-
-        Returns:
-            How many links there were, and how many connections had to be cut.
-        """
+    async def drain(self, *, patience_s: float) -> None:
+        """Say goodbye, save what was acknowledged, and wait for connections to end; once, when the server is closed."""
         self._health.drain()
-        links = 0
+        links = unsaved = len(self.service.gateway.open_links)
+        began = time.monotonic()
+        log.info("draining", extra={"links": links, "patience_s": patience_s})
 
         async def say_goodbye() -> None:
-            nonlocal links
-            links = await self.service.drain()
+            nonlocal unsaved
+            try:
+                await self.service.drain()
+                unsaved = 0
+            except StoreError:
+                log.warning("acknowledgements not saved", extra={"links": links}, exc_info=True)
 
         ended = await self._network.drain(say_goodbye, within_s=patience_s)
-        return links, ended.cut
+        self.farewell = Farewell(links, unsaved, ended.cut)
+        log.info("drained", extra={**self.farewell._asdict(), "seconds": round(time.monotonic() - began, 3)})
 
 
 @asynccontextmanager
@@ -128,11 +149,11 @@ async def open_server(
     """
     async with open_sqlite(config.server.sqlite_path) as sqlite:
         metrics = Metrics(version=__version__, profile=config.server.profile, schema=len(MIGRATIONS))
-        blobs = FileBlobs(config.server.blob_path)
-        partitions: PartitionStore = sqlite if wrap is None else wrap(sqlite)
+        blobs = CountedBlobs(FileBlobs(config.server.blob_path), metrics)
+        partitions = CountedPartitions(sqlite if wrap is None else wrap(sqlite), metrics)
         jobs = PartitionJobs(partitions)
         await jobs.release()  # the file is locked: whoever had claimed any is dead
-        stores = Stores.over(partitions, marks=sqlite, jobs=jobs, blobs=blobs)
+        stores = Stores.over(partitions, marks=CountedMarks(sqlite, metrics), jobs=jobs, blobs=blobs)
         service = MessageService(
             stores,
             config=_service_config(config, sqlite),
@@ -140,13 +161,19 @@ async def open_server(
             verify=verify,
             hook=CountingHook(metrics),
         )
+        metrics.ask([metrics.jobs_pending, metrics.job_oldest], jobs.pending)
+        metrics.ask([metrics.blobs_orphaned], lambda: _overdue(service))
         async with service, _listening(config, service, sqlite, blobs, metrics) as server:
             yield server
 
 
+async def _overdue(service: MessageService) -> Sequence[float]:
+    return [await service.gateway.attachments.overdue()]
+
+
 @asynccontextmanager
 async def _listening(
-    config: Config, service: MessageService, sqlite: SqliteStore, blobs: FileBlobs, metrics: Metrics
+    config: Config, service: MessageService, sqlite: SqliteStore, blobs: CountedBlobs, metrics: Metrics
 ) -> AsyncGenerator[ChatServer]:
     tokens = Tokens(service)
     health = Health({"sqlite": lambda: sqlite.heads([Partition("health")])})
@@ -166,10 +193,12 @@ async def _listening(
     )
     address = await network.listen(*config.server.address)
     server = ChatServer(service, network, health, metrics, address)
+    patience_s = 0.0  # nobody is waited for when something broke
     try:
         yield server
+        patience_s = config.limits.drain_s
     finally:
-        await network.drain(within_s=0.0)
+        await server.drain(patience_s=patience_s)
 
 
 def _receiver(service: MessageService, channel: Channel) -> Receiver:

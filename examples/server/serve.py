@@ -66,6 +66,7 @@ async def _serve(config: Config) -> int:
             )
             stopped_by = await stop
             log.info("stopping", extra={"signal": stopped_by.name})
-            links, cut = await server.drain(patience_s=config.limits.drain_s)
-            print(f"draining {links} links ... done, 0 unsaved{f', {cut} cut' if cut else ''}", flush=True)
+    assert server.farewell is not None  # it is closed
+    links, unsaved, cut = server.farewell
+    print(f"draining {links} links ... done, {unsaved} unsaved{f', {cut} cut' if cut else ''}", flush=True)
     return EXIT_OK

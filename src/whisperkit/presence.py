@@ -125,6 +125,11 @@ class PresenceTracker:
         self._last_seen_s: dict[UserId, float] = {}
 
     @property
+    def devices(self) -> int:
+        """How many devices beat and have not said goodbye, as far as time was let pass."""
+        return len(self._beats)
+
+    @property
     def deadline(self) -> float | None:
         """When to call `handle_timer` next, on the caller's clock; `None` for never."""
         first_beat = next(iter(self._beats.values()), None)

@@ -178,6 +178,37 @@ def test_an_upload_that_is_never_completed_goes_after_a_day(shelf: Shelf) -> Non
     assert shelf.bytes_of() == b""
 
 
+def test_what_is_over_and_still_there_is_counted_until_a_sweep_comes_by(shelf: Shelf) -> None:
+    kept = BlobId("cab" + 29 * "0")
+    shelf.upload()
+    shelf.upload(kept)
+    shelf.lab.run(shelf.on.reserve(BlobId("f" * 32), owner=BOB.user, size=9))
+    shelf.keep(kept, days=90)
+    before = shelf.lab.run(shelf.on.overdue())
+
+    shelf.pass_days(1.2)
+    after_a_day = shelf.lab.run(shelf.on.overdue())
+    shelf.pass_days(LIFE_MS / DAY_MS)
+    while_nobody_swept = shelf.lab.run(shelf.on.overdue(max_hours=1_000))
+    shelf.sweep()
+
+    assert (before, after_a_day, while_nobody_swept) == (0, 1, 2)
+    assert shelf.lab.run(shelf.on.overdue()) == 0
+
+
+def test_a_gateway_sweeps_when_it_starts_and_not_only_after_an_hour(shelf: Shelf) -> None:
+    shelf.upload()
+    for _ in range(int(LIFE_MS / DAY_MS) + 1):
+        shelf.pass_days(1.0)  # a day in which nobody lives for an hour
+        shelf.lab.crash(shelf.lab.g1)
+        shelf.lab.g1 = shelf.lab.start("g1")
+        shelf.lab.settle(1.0)
+
+    shelf.on = shelf.lab.g1.gateway.attachments
+    assert shelf.stage() is Stage.DELETING
+    assert shelf.bytes_of() == b""
+
+
 def test_a_sweep_that_was_away_for_long_looks_at_some_hours_at_a_time(shelf: Shelf) -> None:
     shelf.upload()
     shelf.pass_days(LIFE_MS / DAY_MS + 1)

@@ -84,6 +84,7 @@ class _AppendAside:
     def __init__(self, core: Core, sender: DeviceId, aside: Aside, device: DeviceId) -> None:
         self.lane: Partition = inboxes.partition(device)
         self._device = device
+        self._at_ms = core.runtime.wall_ms()
         tail = entry_tail(
             message_id=aside.message_id,
             kind=EntryKind.ASIDE,
@@ -91,7 +92,7 @@ class _AppendAside:
             conv_seq=ConversationSeq(0),
             pull_upto=ConversationSeq(0),
             sender=sender,
-            at_ms=core.runtime.wall_ms(),
+            at_ms=self._at_ms,
             own=aside.own[device],
             shared=None,
         )
@@ -107,5 +108,6 @@ class _AppendAside:
         work.apply(self.lane, step)
         seq, tag = step.state.seq, step.state.tag
         frame = entry_head(seq, tag) + self._item.tail
-        delivery = Delivery(seq, tag, frame, ASIDES, ConversationSeq(0), self._sender, EntryKind.ASIDE)
-        return [(self._device, delivery)]
+        none = ConversationSeq(0)
+        aside = Delivery(seq, tag, frame, ASIDES, none, self._sender, EntryKind.ASIDE, self._at_ms, None)
+        return [(self._device, aside)]

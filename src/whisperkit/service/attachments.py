@@ -34,6 +34,7 @@ RESERVED_MS: Final = DAY_MS
 _SWEPT: Final = Partition("due/swept")
 _HOUR: Final = "hour"
 _FILED: Final = b"b/"
+_LOOKED_AT_ONCE: Final = 256
 
 
 class Attachments:
@@ -99,11 +100,32 @@ class Attachments:
             await self._core.stores.marks.raise_marks([Mark(_SWEPT, _HOUR, passed)])
         return gone
 
+    async def overdue(self, *, max_hours: int = 48) -> int:
+        """How many attachments are over and still there: none, once a sweep has come by.
+
+        Args:
+            max_hours: So many hours are looked at, those that passed first.
+        """
+        now_ms = self._core.runtime.wall_ms()
+        swept = (await self._core.stores.marks.marks([_SWEPT])).get(_SWEPT, {}).get(_HOUR, 0)
+        count = 0
+        for hour in range(swept + 1, min(now_ms // HOUR_MS, swept + 1 + max_hours)):
+            count += await self._count_overdue(hour, now_ms)
+        return count
+
+    async def _count_overdue(self, hour: int, now_ms: int) -> int:
+        names = [blobs.partition(_blob_of(row)) async for row in self._catchup.scan(_filed(hour), prefix(_FILED))]
+        count = 0
+        for first in range(0, len(names), _LOOKED_AT_ONCE):
+            heads = await self._core.stores.partitions.heads(names[first : first + _LOOKED_AT_ONCE])
+            count += sum(blobs.decode(head.state).until_ms < now_ms for head in heads.values())
+        return count
+
     async def _sweep_hour(self, hour: int) -> int:
         gone = 0
         rows = [row async for row in self._catchup.scan(_filed(hour), prefix(_FILED))]
         for row in rows:
-            blob = BlobId(row.key.removeprefix(_FILED).decode())
+            blob = _blob_of(row)
             over = partial(blobs.sweep, now_ms=self._core.runtime.wall_ms())
             answer: Deleting | Kept | Gone = await self._run(blob, over)
             if isinstance(answer, Deleting):
@@ -125,6 +147,10 @@ class Attachments:
 
 def _filed(hour: int) -> Partition:
     return Partition(f"due/{hour}")
+
+
+def _blob_of(filed: Row) -> BlobId:
+    return BlobId(filed.key.removeprefix(_FILED).decode())
 
 
 class _OnBlob:

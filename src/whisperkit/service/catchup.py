@@ -169,7 +169,10 @@ def _delivery(
         entry = decode(value.frame, direction=Direction.TO_CLIENT)[0]
         if not isinstance(entry, Entry):
             raise CorruptStateError(kind="inbox entry", reason="another frame than ENTRY")
-        return Delivery(seq, value.tag, value.frame, entry.conv, entry.conv_seq, entry.sender, EntryKind(entry.kind))
+        kind = EntryKind(entry.kind)
+        return Delivery(
+            seq, value.tag, value.frame, entry.conv, entry.conv_seq, entry.sender, kind, entry.at_ms, strategy=None
+        )
     copies = posts.get((value.conv, value.conv_seq))
     if copies is None:
         raise CorruptStateError(kind="inbox entry", reason=f"row {value.conv_seq} of its conversation is not there")

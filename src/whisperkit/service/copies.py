@@ -51,7 +51,8 @@ class Copies:
     def delivery(self, item: Item, seq: InboxSeq, tag: bytes) -> Delivery:
         """The item as it goes to a connected device."""
         row = self.row
-        return Delivery(seq, tag, entry_head(seq, tag) + item.tail, self.conv, row.seq, row.sender, row.kind)
+        frame = entry_head(seq, tag) + item.tail
+        return Delivery(seq, tag, frame, self.conv, row.seq, row.sender, row.kind, row.at_ms, row.strategy)
 
     def _item(self, kind: EntryKind, own: bytes | None, shared: bytes | None, *, is_shared: bool) -> Item:
         row = self.row

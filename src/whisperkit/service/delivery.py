@@ -110,6 +110,8 @@ class Deliverer:
             elif len(self._far) < MAX_WAITING_HINTS:
                 entry = delivery.frame if len(delivery.frame) <= MAX_HINT_BYTES else None
                 self._far.put(Hint(device, delivery.seq, entry))
+            else:
+                self._hook.hinted("lost", 1)
 
     async def _serve(self) -> None:
         while True:
@@ -118,25 +120,37 @@ class Deliverer:
                 continue
             hints = [first, *self._far.take(1_000)]
             try:
-                await self._send(hints)
+                found = await self._sort(hints)
             except Exception:
                 # A hint may be lost; the head rides in the answer to every beat.
-                log.warning("hints lost", extra={"count": len(hints)}, exc_info=True)
+                log.warning("nobody found to hint at", extra={"count": len(hints)}, exc_info=True)
                 self._hook.hinted("lost", len(hints))
+                continue
+            for gateway, batch in found.items():
+                await self._send(gateway, batch)
 
-    async def _send(self, hints: Sequence[Hint]) -> None:
+    async def _sort(self, hints: Sequence[Hint]) -> dict[GatewayId, list[Hint]]:
+        """The hints for each other gateway."""
         found = await self._stores.directory.lookup({hint.device for hint in hints})
         by_gateway: dict[GatewayId, list[Hint]] = {}
         for hint in hints:
             where = found.get(hint.device)
             if isinstance(where, Bound) and where.binding.owner.gateway != self._gateway:
                 by_gateway.setdefault(where.binding.owner.gateway, []).append(hint)
-        for gateway, batch in by_gateway.items():
-            for result in await self._stores.bus.hint(gateway, batch):
-                match result:
-                    case Took():
-                        self._hook.hinted("took", 1)
-                    case NotHere():
-                        self._hook.hinted("not_here", 1)
-                    case None:
-                        self._hook.hinted("lost", 1)
+        return by_gateway
+
+    async def _send(self, gateway: GatewayId, hints: Sequence[Hint]) -> None:
+        try:
+            results = await self._stores.bus.hint(gateway, hints)
+        except Exception:
+            log.warning("hints lost", extra={"gateway": gateway, "count": len(hints)}, exc_info=True)
+            self._hook.hinted("lost", len(hints))
+            return
+        for result in results:
+            match result:
+                case Took():
+                    self._hook.hinted("took", 1)
+                case NotHere():
+                    self._hook.hinted("not_here", 1)
+                case None:
+                    self._hook.hinted("lost", 1)

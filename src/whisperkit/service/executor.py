@@ -152,7 +152,6 @@ class Executor(Generic[A]):
 
     async def _commit(self, work: WorkingSet) -> bool:
         """Verify what was only read, commit what changed. False: something moved, decide again."""
-        began = self._runtime.now()
         changes = work.changes()
         doubtful = work.unverified()
         if doubtful:
@@ -162,6 +161,7 @@ class Executor(Generic[A]):
                 return False
         if changes:
             rows = sum(len(change.put) for change in changes)
+            began = self._runtime.now()
             try:
                 await self._store.commit(changes)
             except ConflictError:

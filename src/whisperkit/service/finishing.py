@@ -9,7 +9,7 @@ conversation in its commit, so that a row is appended only while it is unfinishe
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -31,7 +31,7 @@ from whisperkit.sync.frames import SnapshotItem
 from whisperkit.sync.inbox import Appended, Item
 from whisperkit.sync.rows import PostRow, decode_row, post_span
 
-__all__ = ["FANNED_OUT", "Finisher"]
+__all__ = ["FANNED_OUT", "Finisher", "Wanted", "owed_of"]
 
 log = logging.getLogger("whisperkit.service")
 
@@ -48,6 +48,20 @@ MAX_WELCOME = 100_000
 Done = Callable[[], None]
 
 
+class Wanted(NamedTuple):
+    """Somebody waits until a conversation is finished.
+
+    Attributes:
+        upto: Up to this row.
+        since: Since then, on the runtime's clock.
+        done: Called when it is.
+    """
+
+    upto: int
+    since: float
+    done: Done
+
+
 class Finisher:
     """Finishes conversations: each by one task at a time in this gateway, however many ask for it.
 
@@ -59,19 +73,18 @@ class Finisher:
     def __init__(self, core: Core, deliver: Deliverer) -> None:
         self._core = core
         self._deliver = deliver
-        self._wanted: dict[ConversationId, list[tuple[int, Done]]] = {}
-        self._since: dict[ConversationId, float] = {}
+        self._wanted: dict[ConversationId, list[Wanted]] = {}
         # Of conversations finished lately, as many as there are heads: what is forgotten costs work and nothing else.
         self._known: dict[ConversationId, tuple[int, bool]] = {}
 
     def want(self, conv: ConversationId, upto: int, done: Done) -> None:
         """Finish a conversation; `done` is called when all rows up to `upto` are."""
+        wanted = Wanted(upto, self._core.runtime.now(), done)
         waiting = self._wanted.get(conv)
         if waiting is not None:
-            waiting.append((upto, done))
+            waiting.append(wanted)
             return
-        self._wanted[conv] = [(upto, done)]
-        self._since[conv] = self._core.runtime.now()
+        self._wanted[conv] = [wanted]
         self._core.runtime.spawn(lambda: self._serve(conv), name=f"finish {conv}")
 
     def is_busy(self, conv: ConversationId) -> bool:
@@ -83,9 +96,8 @@ class Finisher:
         return self._known.get(conv, (0, False))
 
     def owed(self) -> tuple[int, float]:
-        """How many conversations are being finished, and for how long the oldest, in seconds."""
-        now = self._core.runtime.now()
-        return len(self._since), max((now - since for since in self._since.values()), default=0.0)
+        """For how many posts or jobs something is being finished here, and for how long the oldest, in seconds."""
+        return owed_of(self._wanted.values(), now=self._core.runtime.now())
 
     async def finish(self, conv: ConversationId) -> int:
         """Finish what is unfinished now; returns up to where."""
@@ -104,10 +116,10 @@ class Finisher:
                 log.exception("finish failed", extra={"conversation": conv})
                 await self._core.runtime.sleep(RETRY_S)
                 continue
-            for upto, done in [entry for entry in waiting if entry[0] <= fanned_out]:
-                waiting.remove((upto, done))
-                done()
-        del self._wanted[conv], self._since[conv]
+            for wanted in [wanted for wanted in waiting if wanted.upto <= fanned_out]:
+                waiting.remove(wanted)
+                wanted.done()
+        del self._wanted[conv]
 
     async def _pass(self, conv: ConversationId) -> tuple[int, int, bool]:
         """Finish one page of rows. Returns where it got to, the head, and whether somebody came between."""
@@ -159,21 +171,24 @@ class Finisher:
         """Batch after batch, each in one commit with the conversation; the last one raises `fanned_out`."""
         batches = list(self._batches(copies, devices)) or [[]]
         for number, batch in enumerate(batches, 1):
-            deliveries = await self._core.executor.run(_AppendBatch(copies, batch, is_last=number == len(batches)))
-            if deliveries is None:
+            batched = await self._core.executor.run(_AppendBatch(copies, batch, is_last=number == len(batches)))
+            if batched is None:
                 return False
-            self._deliver.push(deliveries)
-            self._core.hook.appended(len(deliveries))
+            self._tell(batched)
         return True
+
+    def _tell(self, batch: _Batch) -> None:
+        self._deliver.push(batch.deliveries)
+        self._core.hook.appended(len(batch.deliveries))
+        if batch.repeats:
+            self._core.hook.repeated("inbox", batch.repeats)
 
     async def _append_apart(self, copies: Copies, devices: list[DeviceId], *, dropped_upto: int) -> None:
         """Each inbox in a commit of its own; then the mark."""
         row = copies.row
 
         async def append(device: DeviceId) -> None:
-            deliveries = await self._core.executor.run(_AppendOne(copies, device))
-            self._deliver.push(deliveries)
-            self._core.hook.appended(len(deliveries))
+            self._tell(await self._core.executor.run(_AppendOne(copies, device)))
 
         await self._core.runtime.gather([partial(append, device) for device in devices], limit=MAX_AT_ONCE)
         name = conversations.partition(copies.conv)
@@ -201,6 +216,16 @@ class Finisher:
             size += cost
         if batch:
             yield batch
+
+
+def owed_of(waiting: Iterable[Sequence[Wanted]], *, now: float) -> tuple[int, float]:
+    """How many there are in lists of which each has its oldest first, and the age of the oldest."""
+    count, since = 0, now
+    for some in waiting:
+        if some:
+            count += len(some)
+            since = min(since, some[0].since)
+    return count, now - since
 
 
 def _audience(members: Members, row: PostRow) -> list[UserId]:
@@ -283,6 +308,28 @@ class _Skip:
         work.apply(self.lane, conversations.raise_fanned_out(state, self._upto))
 
 
+class _Batch:
+    """Inboxes that one row was given to: what is new in them, and how many had it."""
+
+    def __init__(self) -> None:
+        self.deliveries: list[tuple[DeviceId, Delivery]] = []
+        self.repeats = 0
+
+    def append(self, work: WorkingSet, copies: Copies, device: DeviceId, name: Partition, item: Item) -> None:
+        """Append to an inbox unless the row is there; an inbox that is closed counts as done."""
+        last = work.row(name, INBOX, inboxes.last_seq_key(copies.conv))
+        last_seq = None if last is None else inboxes.decode_last_seq(last)
+        state = work.state(name, INBOX)
+        step = inboxes.append(state, (item,), conv=copies.conv, last_seq=last_seq)
+        if not isinstance(step.answer, Appended):
+            return
+        if not step.answer.items:
+            self.repeats += 1
+            return
+        work.apply(name, step)
+        self.deliveries.append((device, copies.delivery(item, step.state.seq, step.answer.tags[-1])))
+
+
 class _AppendBatch:
     """Appends one row to many inboxes in one commit, on condition that it is unfinished."""
 
@@ -292,7 +339,7 @@ class _AppendBatch:
         self._batch = [(device, inboxes.partition(device), item) for device, item in batch]
         self._is_last = is_last
 
-    def run(self, work: WorkingSet) -> list[tuple[DeviceId, Delivery]] | None:
+    def run(self, work: WorkingSet) -> _Batch | None:
         conv, row = self._copies.conv, self._copies.row
         state = work.state(self.lane, CONVERSATION)
         if state.fanned_out >= row.seq:
@@ -301,15 +348,15 @@ class _AppendBatch:
         cold = [Load(name, INBOX, keys=(key,)) for _, name, _ in self._batch if work.missing_keys(name, [key])]
         if cold:
             raise Cold(*cold)
-        deliveries: list[tuple[DeviceId, Delivery]] = []
+        batch = _Batch()
         for device, name, item in self._batch:
-            deliveries += _append(work, self._copies, device, name, item)
+            batch.append(work, self._copies, device, name, item)
         if self._is_last:
             step = conversations.raise_fanned_out(state, row.seq, is_own_only=row.is_own_only)
             work.apply(self.lane, step)
         else:
             work.touch(self.lane)
-        return deliveries
+        return batch
 
 
 class _AppendOne:
@@ -320,24 +367,11 @@ class _AppendOne:
         self._copies = copies
         self._device = device
 
-    def run(self, work: WorkingSet) -> list[tuple[DeviceId, Delivery]]:
+    def run(self, work: WorkingSet) -> _Batch:
         work.state(self.lane, INBOX)
-        return _append(work, self._copies, self._device, self.lane, self._copies.item(self._device))
-
-
-def _append(
-    work: WorkingSet, copies: Copies, device: DeviceId, name: Partition, item: Item
-) -> list[tuple[DeviceId, Delivery]]:
-    """Append to an inbox unless the row is there; an inbox that is closed counts as done."""
-    last = work.row(name, INBOX, inboxes.last_seq_key(copies.conv))
-    last_seq = None if last is None else inboxes.decode_last_seq(last)
-    state = work.state(name, INBOX)
-    step = inboxes.append(state, (item,), conv=copies.conv, last_seq=last_seq)
-    if not isinstance(step.answer, Appended) or not step.answer.items:
-        return []
-    appended = step.answer
-    work.apply(name, step)
-    return [(device, copies.delivery(item, step.state.seq, appended.tags[-1]))]
+        batch = _Batch()
+        batch.append(work, self._copies, self._device, self.lane, self._copies.item(self._device))
+        return batch
 
 
 class _Membership:

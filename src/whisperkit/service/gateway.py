@@ -7,7 +7,7 @@ changes memory, a request is answered by the link's own task. What the links gat
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import partial
 
 from whisperkit.errors import OutOfTurnError, UnauthorisedError, UsageError
@@ -35,12 +35,14 @@ from whisperkit.service.presences import Presences
 from whisperkit.service.reading import Reader
 from whisperkit.service.sweeper import Sweeper
 from whisperkit.service.ticks import Ticks
+from whisperkit.service.window import Delivery
 from whisperkit.service.workers import Worker
 from whisperkit.stores import Token
+from whisperkit.sync import conversation as conversations
 from whisperkit.sync import frames
 from whisperkit.sync.conversation import NotMember, Posted, Repeat, RosterMoved, Voided
 from whisperkit.sync.cursor import Cursor
-from whisperkit.sync.frames import ByeCode, Frame, RefusalReason
+from whisperkit.sync.frames import ByeCode, EntryKind, Frame, RefusalReason
 from whisperkit.sync.window import SendFirst, StaleOutbox
 from whisperkit.transport import Hint, HintResult, NotHere, Took
 
@@ -106,6 +108,7 @@ class Gateway:
         spawn(self._flush_links, name="flush")
         spawn(self.acks.serve, name="acks")
         spawn(self.house.serve, name="house")
+        spawn(self.house.watch, name="watch")
         spawn(self.house.settle_notes, name="settle")
         spawn(self.adopter.serve, name="adopter")
         spawn(self.sweeper.serve, name="sweeper")
@@ -117,6 +120,7 @@ class Gateway:
         link = DeviceLink(
             self,
             outlet,
+            hook=self.core.hook,
             trusted=trusted,
             nonce=self.core.runtime.random(32),
             max_requests=self.core.config.max_requests,
@@ -319,10 +323,23 @@ class Gateway:
         if self.ticks.board.is_full:
             return  # the store of marks is away: the device says it again with its next beat, and waits meanwhile
         done = link.acknowledge(cursor)
-        self.ticks.delivered(link.device.user, done)
-        self.core.hook.delivered(len(done))
+        if done:
+            self.ticks.delivered(link.device.user, done)
+            self._tell_delivered(link, done)
+        else:
+            self.core.hook.marked("delivered", "stale" if link.is_open else "ahead")
         if link.unsaved_acks >= self.core.config.ack_every:
             self.acks.soon(link)
+
+    def _tell_delivered(self, link: DeviceLink, done: Sequence[Delivery]) -> None:
+        """Tell the hook how long entries took that were posted while the device was there."""
+        now_ms = self.core.runtime.wall_ms()
+        for delivery in done:
+            if delivery.at_ms >= link.online_since_ms and delivery.kind is not EntryKind.ASIDE:
+                strategy = delivery.strategy or self.ticks.strategy_of(conversations.partition(delivery.conv))
+                if strategy is not None:
+                    # Of another gateway's clock it may be a little ahead of ours.
+                    self.core.hook.delivered(strategy, max(0, now_ms - delivery.at_ms) / 1_000)
 
     def _beat(self, link: DeviceLink) -> None:
         link.beaten_at = self.core.runtime.now()
@@ -366,6 +383,11 @@ class Gateway:
                 link.hear(hint.head)
                 results.append(Took(hint.device))
         return results
+
+    @property
+    def open_links(self) -> Collection[DeviceLink]:
+        """All links, those before HELLO too."""
+        return self._open
 
     async def drain(self) -> int:
         """Say goodbye to all links and save what they acknowledged. Returns how many there were."""

@@ -28,19 +28,20 @@ from whisperkit.sync.connection import challenge_message, register_message
 from whisperkit.sync.cursor import Cursor
 from whisperkit.sync.frames import Answer, ByeCode
 
-__all__ = ["Greeter", "Verify", "binding_of", "new_window"]
+__all__ = ["ANSWERS", "Greeter", "Verify", "binding_of", "new_window"]
 
 log = logging.getLogger("whisperkit.service")
 
 Verify = Callable[[bytes, bytes, bytes], None]
 """Checks a signature: ``(identity key, message, signature)``; raises `InvalidSignatureError`."""
 
-_ANSWERS: Final[dict[type[object], Answer]] = {
+ANSWERS: Final[dict[type[inboxes.Comparison], Answer]] = {
     inboxes.Delta: Answer.DELTA,
     inboxes.Snapshot: Answer.SNAPSHOT,
     inboxes.Forked: Answer.FORKED,
     inboxes.Ahead: Answer.AHEAD,
 }
+"""How a comparison of cursors is told."""
 
 
 class Greeter:
@@ -103,10 +104,10 @@ class Greeter:
         await self._sweeper.drop_old_entries(device)
         standing = await self._catchup.compare(device, hello.cursor)
         inbox = standing.inbox
-        answer = _ANSWERS[type(standing.answer)]
-        self._core.hook.synced(answer.name.lower())
+        answer = ANSWERS[type(standing.answer)]
         if not link.is_open:
             return
+        self._core.hook.synced(answer.name.lower())
         link.send(frames.Welcome(answer, inbox.head_cursor, inbox.floor_cursor))
         start = inbox.floor_cursor
         if answer is Answer.DELTA and hello.cursor is not None:
@@ -116,12 +117,12 @@ class Greeter:
             start = await self._send_snapshot(link)
         if not link.is_open:
             return
+        link.online_since_ms = self._core.runtime.wall_ms()
         link.begin(new_window(self._core, start), inbox.seq)
         link.floor_seq = inbox.floor
         if start.seq - inbox.floor >= TRIM_ENTRIES:
             link.floor_seq = start.seq
             self._sweeper.acknowledged(device)
-        self._core.hook.linked(len(self._links))
         self._presences.beat(device)
         link.read_on()
 
@@ -144,6 +145,7 @@ class Greeter:
                 return False
             other.bye(ByeCode.SUPERSEDED)
         self._links.add(link)
+        self._core.hook.linked(len(self._links))
         directory = self._core.stores.directory
         try:
             (bound,) = await directory.bind([binding_of(self._core, link)])

@@ -54,8 +54,7 @@ class House:
                 await self._beat_directory()
             except Exception:
                 log.warning("lease not renewed", exc_info=True)
-            self._core.hook.owed(*self._finisher.owed())
-            await self._sleep_watchfully(self._core.config.beat_s)
+            await self._core.runtime.sleep(self._core.config.beat_s)
 
     async def settle_notes(self) -> None:
         """Take away notes about conversations in which nothing is unfinished, every `note_s`, until the end."""
@@ -64,24 +63,32 @@ class House:
             for conv in self._poster.noted():
                 await self._poster.settle(conv)
 
-    async def _sleep_watchfully(self, seconds: float) -> None:
-        """Sleep, and look at the sockets every second."""
-        until = self._core.runtime.now() + seconds
-        while (now := self._core.runtime.now()) < until:
-            await self._core.runtime.sleep(min(1.0, until - now))
-            self._close_dead()
+    async def watch(self) -> None:
+        """Look around every second, until the end: also while a directory keeps `serve` waiting."""
+        while True:
+            await self._core.runtime.sleep(1.0)
+            self.look()
 
-    def _close_dead(self) -> None:
+    def look(self) -> None:
+        """Tell what waits, and close dead sockets."""
         now = self._core.runtime.now()
-        config = self._core.config
+        (finishing, oldest_s), (unjobbed, waited_s) = self._finisher.owed(), self._poster.owed()
+        self._core.hook.owed(finishing + unjobbed, max(oldest_s, waited_s))
         for link in list(self._open_links()):
-            if link.outlet.stuck_s(now) > config.dead_socket_s:
-                link.bye(ByeCode.RESYNC)
-            elif not link.is_known and now - link.opened_at > config.hello_s:
-                # Late or lost, a HELLO was not refused: UNAUTHORISED would keep the client away for good.
-                link.bye(ByeCode.TRY_LATER, retry_after_s=1)
-            elif link.is_known and now - link.beaten_at > 3 * config.presence_ttl_s:
-                link.bye(ByeCode.RESYNC)
+            pending = link.outlet.pending_bytes()
+            if pending:
+                self._core.hook.backlog(pending)
+            self._close_if_dead(link, now)
+
+    def _close_if_dead(self, link: DeviceLink, now: float) -> None:
+        config = self._core.config
+        if link.outlet.stuck_s(now) > config.dead_socket_s:
+            link.bye(ByeCode.RESYNC)
+        elif not link.is_known and now - link.opened_at > config.hello_s:
+            # Late or lost, a HELLO was not refused: UNAUTHORISED would keep the client away for good.
+            link.bye(ByeCode.TRY_LATER, retry_after_s=1)
+        elif link.is_known and now - link.beaten_at > 3 * config.presence_ttl_s:
+            link.bye(ByeCode.RESYNC)
 
     async def _beat_directory(self) -> None:
         directory = self._core.stores.directory

@@ -8,12 +8,13 @@ for from the store as it acknowledges, and only a socket that takes nothing at a
 from __future__ import annotations
 
 import logging
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Sequence
 from typing import Protocol
 
-from whisperkit.errors import PeerError, WhisperError
+from whisperkit.errors import PeerError
 from whisperkit.ids import ConversationId, DeviceId, UserId
+from whisperkit.service.hook import Hook
 from whisperkit.service.outlet import Outlet
 from whisperkit.service.window import Delivery, DeliveryWindow
 from whisperkit.sync import frames
@@ -59,6 +60,7 @@ class DeviceLink:
     Args:
         owner: The service.
         outlet: The way out.
+        hook: Told what comes and goes.
         trusted: The device, if the application has checked who it is; `None`: HELLO has to prove it.
         nonce: Of the challenge, 32 bytes.
         max_requests: Requests that may wait.
@@ -71,6 +73,7 @@ class DeviceLink:
         owner: LinkOwner,
         outlet: Outlet,
         *,
+        hook: Hook,
         trusted: DeviceId | None,
         nonce: bytes,
         max_requests: int,
@@ -83,6 +86,7 @@ class DeviceLink:
         self.nonce = nonce
         self.opened_at = now
         self.beaten_at = now
+        self.online_since_ms = 0
         self.connection_no = 0
         self.token = b""
         self.window: DeliveryWindow | None = None
@@ -95,6 +99,7 @@ class DeviceLink:
         self.follows: frozenset[ConversationId] = frozenset()
         self.watches: frozenset[UserId] = frozenset()
         self._owner = owner
+        self._hook = hook
         self._device: DeviceId | None = trusted
         self._out: list[Frame | EncodedFrame] = []
         self._requests: deque[Frame] = deque()
@@ -127,6 +132,7 @@ class DeviceLink:
         except PeerError as error:
             self.refuse(error)
             return
+        self._count("in", came)
         for frame in came:
             self._dispatch(frame)
 
@@ -175,6 +181,7 @@ class DeviceLink:
     def refuse(self, error: PeerError) -> None:
         """End the link for what the device sent."""
         log.info("link refused", extra={"code": error.code})
+        self._hook.refused(error.code)
         self.bye(ByeCode.UNAUTHORISED if error.code == "wire.unauthorised" else ByeCode.PROTOCOL)
 
     # ---- out ----
@@ -187,16 +194,23 @@ class DeviceLink:
             self._owner.flush_soon(self)
         self._out.append(frame)
 
-    def flush(self) -> Sequence[Frame | EncodedFrame]:
-        """Write what was gathered; returns it, for who counts."""
+    def flush(self) -> None:
+        """Write what was gathered."""
         out, self._out = self._out, []
         if out and self.is_open:
             self._write(out)
-        return out
 
     def _write(self, out: Sequence[Frame | EncodedFrame]) -> None:
         for message in self.connection.encode(out):
             self.outlet.write(message if isinstance(message, bytes) else message.encode())
+        self._count("out", out)
+
+    def _count(self, direction: str, some: Sequence[Frame | EncodedFrame]) -> None:
+        if len(some) == 1:  # as nearly always
+            self._hook.frames(direction, _name_of(some[0]), 1)
+            return
+        for name, count in Counter(map(_name_of, some)).items():
+            self._hook.frames(direction, name, count)
 
     def bye(self, code: ByeCode, *, retry_after_s: int | None = None) -> None:
         """End the link."""
@@ -206,19 +220,24 @@ class DeviceLink:
             out, self._out = self._out, []
             try:
                 self._write([*out, frames.Bye(code, retry_after_s)])
-            except WhisperError:
-                # What was gathered has no place any more, for instance before HELLO: the code says it all.
+            except Exception:
+                # What was gathered has no place any more, for instance before HELLO: the code says it all. Or the
+                # connection is gone, which each framework says in an error of its own.
                 self.connection.close()
-        self.outlet.end(code)
-        self.end()
+        try:
+            self.outlet.end(code)
+        except Exception:
+            log.info("connection not closed", extra={"code": code.name}, exc_info=True)
+        self.end(code)
 
-    def end(self) -> None:
-        """The connection is gone."""
+    def end(self, code: ByeCode | None = None) -> None:
+        """The connection is gone, or, with the code that its device was told, given up."""
         if not self.is_open:
             return
         self.is_open = False
         self.connection.close()
         self._requests.clear()
+        self._hook.link_closed(code)
         self._owner.closed(self)
 
     # ---- entries ----
@@ -263,3 +282,8 @@ class DeviceLink:
         self.unsaved_acks += len(done)
         self.read_on()
         return done
+
+
+def _name_of(frame: Frame | EncodedFrame) -> str:
+    """The type of a frame; what is encoded already is an ENTRY."""
+    return "ENTRY" if isinstance(frame, bytes) else BY_TYPE[type(frame)].name

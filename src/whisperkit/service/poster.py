@@ -20,7 +20,7 @@ from whisperkit.service.codecs import CONVERSATION
 from whisperkit.service.core import Core
 from whisperkit.service.delivery import Deliverer
 from whisperkit.service.executor import Failed
-from whisperkit.service.finishing import Finisher
+from whisperkit.service.finishing import Finisher, Wanted, owed_of
 from whisperkit.service.posting import ChangeRoster, ChangeStrategy, PostMessage, PostResult
 from whisperkit.service.working_set import WorkingSet
 from whisperkit.strategy import Strategy
@@ -82,7 +82,7 @@ class Poster:
         self._under_way: dict[ConversationId, int] = {}
         self._noted: dict[ConversationId, float] = {}
         self._held: dict[ConversationId, list[tuple[Posting, Done]]] = {}
-        self._jobs: dict[ConversationId, list[tuple[ConversationSeq, Callable[[], None]]]] = {}
+        self._jobs: dict[ConversationId, list[Wanted]] = {}
         self._reborn: list[_Waiting] = []
 
     def post(self, operation: Posting, done: Done) -> None:
@@ -188,7 +188,7 @@ class Poster:
             case Posted(seq, row):
                 self._posted(conv, seq, row, result, done)
             case Repeat(seq):
-                self._core.hook.repeated("post")
+                self._core.hook.repeated("post", 1)
                 if isinstance(operation, PostMessage) and operation.send.kind is EntryKind.ROSTER:
                     done = self._then_strategy(conv, done)  # the gateway that posted may have died before
                 if seq <= result.conversation.fanned_out:
@@ -229,19 +229,25 @@ class Poster:
         if strategy is Strategy.SMALL:
             self._finisher.want(conv, seq, done)
         elif (jobs := self._jobs.get(conv)) is not None:
-            jobs.append((seq, done))
+            jobs.append(Wanted(seq, self._core.runtime.now(), done))
         else:
-            self._jobs[conv] = [(seq, done)]
+            self._jobs[conv] = [Wanted(seq, self._core.runtime.now(), done)]
             self._core.runtime.spawn(partial(self._put_jobs, conv), name=f"job {conv}")
 
     async def _put_jobs(self, conv: ConversationId) -> None:
         """Put one job after another: of what gathers meanwhile one is enough, and side by side they would conflict."""
-        while waiting := self._jobs[conv]:
-            self._jobs[conv] = []
-            await self._put_job(conv, max(seq for seq, _ in waiting))
-            for _, done in waiting:
-                done()
+        waiting = self._jobs[conv]
+        while waiting:
+            count = len(waiting)
+            await self._put_job(conv, ConversationSeq(max(wanted.upto for wanted in waiting)))
+            for wanted in waiting[:count]:
+                wanted.done()
+            del waiting[:count]
         del self._jobs[conv]
+
+    def owed(self) -> tuple[int, float]:
+        """How many posts wait until their job is durable, and for how long the oldest, in seconds."""
+        return owed_of(self._jobs.values(), now=self._core.runtime.now())
 
     async def _put_job(self, conv: ConversationId, upto: ConversationSeq) -> None:
         while True:

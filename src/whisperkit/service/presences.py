@@ -46,6 +46,7 @@ class Presences:
         self._watchers: dict[UserId, set[DeviceLink]] = {}
         self._told: dict[tuple[UserId, DeviceId], PresenceState] = {}
         self._seen: dict[UserId, int] = {}  # what was raised last, of users who are online here
+        self._present = 0
         self._tracker = PresenceTracker(
             ttl_s=core.config.presence_ttl_s,
             grace_s=core.config.presence_grace_s,
@@ -60,6 +61,7 @@ class Presences:
             self._changed(
                 effect.user, PresenceState.ONLINE if isinstance(effect, CameOnline) else PresenceState.OFFLINE
             )
+        self._tell_present()
         seen = last_seen_mark(runtime.wall_ms())
         if seen > self._seen.get(device.user, 0) and not self._board.is_full:
             self._seen[device.user] = seen
@@ -68,6 +70,13 @@ class Presences:
     def goodbye(self, device: DeviceId) -> None:
         """The device's link ended; whether its user is gone shows after the grace."""
         self._tracker.goodbye(device, now=self._core.runtime.now())
+        self._tell_present()
+
+    def _tell_present(self) -> None:
+        devices = self._tracker.devices
+        if devices != self._present:
+            self._present = devices
+            self._core.hook.present(devices)
 
     def unwatch(self, link: DeviceLink) -> None:
         """The link watches nobody any more."""
@@ -135,7 +144,7 @@ class Presences:
     def _changed(self, user: UserId, state: PresenceState) -> None:
         if state is PresenceState.OFFLINE:
             self._seen.pop(user, None)
-        self._core.hook.presence(state.name.lower(), len(self._links))
+        self._core.hook.presence(state.name.lower())
         watchers = self._watchers.get(user)
         if watchers:
             left_here = state is PresenceState.OFFLINE
@@ -154,6 +163,7 @@ class Presences:
             for effect in self._tracker.handle_timer(now=runtime.now()):
                 if not isinstance(effect, CameOnline):
                     self._changed(effect.user, PresenceState.OFFLINE)
+            self._tell_present()
             if runtime.now() - looked_at >= LOOK_S:
                 looked_at = runtime.now()
                 for user, watchers in list(self._watchers.items()):

@@ -28,7 +28,7 @@ from whisperkit.receipts import MessageStatus, status_of
 from whisperkit.runtime import Runtime
 from whisperkit.service.core import Core
 from whisperkit.service.gateway import Gateway
-from whisperkit.service.hello import Verify
+from whisperkit.service.hello import ANSWERS, Verify
 from whisperkit.service.hook import Hook
 from whisperkit.service.limits import ServiceConfig
 from whisperkit.service.link import DeviceLink
@@ -156,7 +156,7 @@ class MessageService:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool | None:
-        if kind is None:
+        if kind is None and not self._serving.is_draining:  # the application has not done it
             await self.drain()
         if isinstance(self._stores.bus, LocalBus):
             self._stores.bus.leave(self._name)
@@ -319,6 +319,8 @@ class MessageService:
         gateway.ticks.wrote(conversation, sender.user)
         result = await gateway.poster.run(operation)
         seq = _posted_seq(sender, conversation, send, result)
+        seconds = gateway.core.runtime.now() - operation.came_at
+        gateway.core.hook.accepted(result.conversation.strategy, seconds)
         return SentMessage(conversation, seq, message_id)
 
     def _derived_id(self, sender: DeviceId, conversation: ConversationId, epoch: int, number: int | None) -> MessageId:
@@ -360,7 +362,9 @@ class MessageService:
     async def sync(self, device: DeviceId, cursor: Cursor | None) -> inboxes.Comparison:
         """Tell a device with a cursor where it stands: `Delta`, `Snapshot`, `Forked` or `Ahead`."""
         await self._serving.sweeper.drop_old_entries(device)
-        return (await self._serving.catchup.compare(device, cursor)).answer
+        answer = (await self._serving.catchup.compare(device, cursor)).answer
+        self._serving.core.hook.synced(ANSWERS[type(answer)].name.lower())
+        return answer
 
     async def entries(self, device: DeviceId, cursor: Cursor, *, limit: int = 256) -> tuple[ReceivedEntry, ...]:
         """The entries above a cursor that `sync` answered with `Delta`; acknowledges nothing."""

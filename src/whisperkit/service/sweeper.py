@@ -114,7 +114,7 @@ class Sweeper:
     async def serve(self) -> None:
         """Sweep, until the end."""
         runtime = self._core.runtime
-        due = runtime.now() + HOUR_S
+        due = runtime.now()  # at once: a process that never lives for an hour would sweep no attachment
         while True:
             await self._wake.get(timeout_s=max(0.01, due - runtime.now()))
             while self._waiting:

@@ -74,6 +74,7 @@ class Ticks:
             if is_theirs and delivery.kind not in (EntryKind.ASIDE, EntryKind.PLACEHOLDER):
                 upto[delivery.conv] = delivery.conv_seq
         for conv, seq in upto.items():
+            self._core.hook.marked("delivered", "raised")
             self.board.raise_mark(conversations.partition(conv), mark_name(MarkKind.DELIVERED, user), seq)
 
     async def read(self, conv: ConversationId, user: UserId, upto: int) -> None:
@@ -92,7 +93,8 @@ class Ticks:
         state = conversations.decode(head.state)
         # What is pulled is never acknowledged: up to there anybody may have read.
         clamped = min(upto, max(delivered, state.pulled_seq))
-        self._core.hook.marked("read", "raised" if clamped == upto else "ahead")
+        is_news = clamped > marks.get(mark_name(MarkKind.READ, user), 0)
+        self._core.hook.marked("read", "ahead" if clamped < upto else "raised" if is_news else "stale")
         for kind in (MarkKind.DELIVERED, MarkKind.READ):
             if clamped > marks.get(mark_name(kind, user), 0):
                 self.board.raise_mark(name, mark_name(kind, user), clamped)
@@ -128,8 +130,12 @@ class Ticks:
 
     def _is_hall(self, partition: Partition) -> bool:
         """Whether members pull. A gateway that has forgotten the head has forgotten who wrote there, too, mostly."""
+        return self.strategy_of(partition) is Strategy.MEGA
+
+    def strategy_of(self, partition: Partition) -> Strategy | None:
+        """The strategy of a conversation as this gateway remembers it; `None` if it does not."""
         known = self._core.cache.get(partition)
-        return known is not None and cast("Conversation", known[1]).strategy is Strategy.MEGA
+        return None if known is None else cast("Conversation", known[1]).strategy
 
     def _is_news(self, key: Key, value: int) -> bool:
         """Whether a mark is above what was told: of a user with two devices the slower one acknowledges less."""

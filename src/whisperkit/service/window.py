@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from whisperkit.ids import ConversationId, ConversationSeq, DeviceId, InboxSeq
+from whisperkit.strategy import Strategy
 from whisperkit.sync.cursor import Cursor
 from whisperkit.sync.frames import EntryKind
 
@@ -28,6 +29,8 @@ class Delivery(NamedTuple):
         conv_seq: Its number there; 0 for an aside.
         sender: Who sent it; `None` for the service.
         kind: What it is.
+        at_ms: When it was posted, milliseconds since 1970.
+        strategy: How it came into the inbox; `None` where only the conversation could tell.
     """
 
     seq: InboxSeq
@@ -37,6 +40,8 @@ class Delivery(NamedTuple):
     conv_seq: ConversationSeq
     sender: DeviceId | None
     kind: EntryKind
+    at_ms: int
+    strategy: Strategy | None
 
     def __repr__(self) -> str:
         return f"Delivery(seq={self.seq}, frame=<{len(self.frame)} bytes>, conv={self.conv}, kind={self.kind.name})"

@@ -10,6 +10,7 @@ from whisperkit.ids import ConversationId
 from whisperkit.runtime import Mailbox
 from whisperkit.service.core import Core
 from whisperkit.service.finishing import Finisher
+from whisperkit.stores import Job
 
 __all__ = ["Worker"]
 
@@ -53,15 +54,21 @@ class Worker:
                     await self._jobs.get(timeout_s=IDLE_S)
                     self._jobs.take(len(self._jobs))
                     continue
-                began = self._core.runtime.now()
-                calls = [partial(self._finish, job.conversation, job.upto) for job in claim.jobs]
+                took: list[float] = []
+                calls = [partial(self._work, job, took) for job in claim.jobs]
                 await self._core.runtime.gather(calls, limit=JOBS_AT_ONCE)
                 await jobs.done(claim)
-                self._core.hook.job_done(self._core.runtime.now() - began)
+                for seconds in took:
+                    self._core.hook.job_done(seconds)
             except Exception:
                 # Jobs that are not done come again.
                 log.warning("jobs not done", exc_info=True)
                 await self._core.runtime.sleep(IDLE_S)
+
+    async def _work(self, job: Job, took: list[float]) -> None:
+        began = self._core.runtime.now()
+        await self._finish(job.conversation, job.upto)
+        took.append(self._core.runtime.now() - began)
 
     async def _finish(self, conv: ConversationId, upto: int) -> None:
         box: Mailbox[bool] = self._core.runtime.mailbox()

@@ -61,7 +61,6 @@ async def main(fault: str) -> None:
         async with open_server(config, wrap=LosingStore if fault == "loses" else None) as server:
             print(f"listening on ws://{server.host}:{server.port} ({fault})", flush=True)
             await stop
-            await server.drain(patience_s=config.limits.drain_s)
 
 
 asyncio.run(main(sys.argv[1]))

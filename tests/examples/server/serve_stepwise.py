@@ -22,7 +22,6 @@ async def main() -> None:
         async with open_server(config, wrap=Stepwise) as server:
             print(f"listening on ws://{server.host}:{server.port} (stepwise)", flush=True)
             await stop
-            await server.drain(patience_s=config.limits.drain_s)
 
 
 asyncio.run(main())
