@@ -1,7 +1,8 @@
-"""Reading and writing session messages in their usual form, against `protobuf`, which takes every form."""
+"""Reading and writing messages in their usual form, against `protobuf`, which takes every form."""
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
@@ -12,18 +13,22 @@ from hypothesis import strategies as st
 from whisperkit.errors import InvalidMessageError, PeerError, UnsupportedVersionError
 from whisperkit.ratchet.curve import PublicKey, decode_public
 from whisperkit.ratchet.kem import check_ciphertext
-from whisperkit.ratchet.messages import PreKeySignalMessage, SignalMessage
+from whisperkit.ratchet.messages import PreKeySignalMessage, SenderKeyMessage, SignalMessage
 from whisperkit.ratchet.protobuf import BYTES, UINT32, read, write, write_varint
 from whisperkit.ratchet.usual_form import (
     PreKeyFields,
+    SenderKeyFields,
     SignalFields,
     read_prekey_message,
+    read_sender_key_message,
     read_signal_message,
     write_prekey_message,
+    write_sender_key_message,
     write_signal_message,
 )
 
 MAC = b"8 of MAC"
+SIGNATURE = bytes(range(64))
 
 # ---- the oracles: the same by way of `protobuf` ---------------------------------------------------------------------
 
@@ -65,6 +70,16 @@ def prekey_oracle(data: bytes) -> PreKeyFields:
     )
 
 
+def sender_key_oracle(data: bytes) -> SenderKeyFields:
+    if len(data) < 65:
+        raise InvalidMessageError(f"a message has at least 65 bytes, got {len(data)}")
+    if data[0] >> 4 != 3:
+        raise UnsupportedVersionError(found=data[0] >> 4, supported=(3,))
+    fields = read(data[1:-64], {1: BYTES, 2: UINT32, 3: UINT32, 4: BYTES})
+    distribution = uuid.UUID(bytes=fields.blob(1, 16))
+    return distribution, fields.number(2), fields.number(3), fields.blob(4), data[:-64], data[-64:]
+
+
 def outcome(call: Callable[[bytes], object], data: bytes) -> object:
     """What a reader answers: its value, or the kind and text of its error."""
     try:
@@ -89,6 +104,11 @@ PREKEYS: st.SearchStrategy[PreKeyFields] = st.tuples(
 )
 
 
+GROUPS: st.SearchStrategy[tuple[bytes, int, int, bytes]] = st.tuples(
+    st.binary(min_size=16, max_size=16), NUMBERS, NUMBERS, BLOBS
+)
+
+
 def written(fields: Sequence[int | bytes | None]) -> bytes:
     return b"\x44" + write(enumerate(fields, 1))
 
@@ -107,6 +127,16 @@ def test_a_first_message_is_written_as_protobuf_does_and_read_as_it_was(fields: 
 
     assert data == written(fields)
     assert read_prekey_message(data) == prekey_oracle(data) == fields
+
+
+@given(GROUPS)
+def test_a_group_message_is_written_as_protobuf_does_and_read_as_it_was(fields: tuple[bytes, int, int, bytes]) -> None:
+    distribution = uuid.UUID(bytes=fields[0])
+    data = write_sender_key_message(distribution, *fields[1:])
+
+    assert data == b"\x33" + write(enumerate(fields, 1))
+    whole = data + SIGNATURE
+    assert read_sender_key_message(whole) == sender_key_oracle(whole) == (distribution, *fields[1:], data, SIGNATURE)
 
 
 @given(PREKEYS, BLOBS)
@@ -185,6 +215,15 @@ def test_whatever_comes_a_first_message_is_read_or_refused_as_by_protobuf(data: 
     assert outcome(PreKeySignalMessage.decode, data) == expected
 
 
+@given(unusual(GROUPS), st.sampled_from([b"\x33"] * 8 + [b"\x30", b"\x44"]))
+def test_whatever_comes_a_group_message_is_read_or_refused_as_by_protobuf(data: bytes, first: bytes) -> None:
+    for whole in (first + data[1:], first + data[1:] + SIGNATURE):
+        expected = outcome(sender_key_oracle, whole)
+
+        assert read_sender_key_message(whole) in (None, expected)
+        assert outcome(SenderKeyMessage.decode, whole) == expected
+
+
 LENGTH_OF_A_BODY = 2**32 + 4  # whose low 32 bits are the length of what follows
 
 
@@ -205,7 +244,10 @@ def test_a_number_of_more_than_32_bits_is_cut_as_by_protobuf() -> None:
     assert signal_oracle(data)[1:3] == (7, 8)
 
 
-@pytest.mark.parametrize("reader", [read_signal_message, read_prekey_message])
-@given(st.binary(max_size=200).map(lambda noise: b"\x44" + noise))
+@pytest.mark.parametrize("reader", [read_signal_message, read_prekey_message, read_sender_key_message])
+@given(
+    st.binary(max_size=200).map(lambda noise: b"\x44" + noise)
+    | st.binary(max_size=200).map(lambda noise: b"\x33" + noise)
+)
 def test_noise_is_not_in_the_usual_form(reader: Callable[[bytes], object], data: bytes) -> None:
     assert reader(data) is None

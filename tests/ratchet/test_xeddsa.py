@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import json
 import os
+from hashlib import sha512
 from pathlib import Path
 from typing import Any
 
+import nacl.bindings as sodium
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from whisperkit.errors import InvalidSignatureError, PeerError
-from whisperkit.ratchet import sign, verify
+from whisperkit.ratchet import sign, verify, xeddsa
 from whisperkit.ratchet.curve import key_pair
 
 # Vectors are JSON of many shapes, hence `Any`.
 VECTORS: dict[str, Any] = json.loads((Path(__file__).parent.parent / "vectors/signal/keys.json").read_text())
+ORDER = 2**252 + 27742317777372353535851937790883648493
 PAIR = key_pair(b"\x31" * 32)
 
 
@@ -44,6 +47,46 @@ def test_what_is_signed_verifies(private: bytes, message: bytes) -> None:
     pair = key_pair(private)
 
     verify(pair.public, message, sign(pair.private, message, random_bytes=os.urandom))
+
+
+def sign_oracle(private: bytes, message: bytes, random: bytes) -> bytes:
+    """The formula of the specification, without the negation of the key, in Python's integers."""
+
+    def hashed(*parts: bytes) -> int:
+        return int.from_bytes(sha512(b"".join(parts)).digest(), "little") % ORDER
+
+    def point(scalar: int) -> bytes:
+        return sodium.crypto_scalarmult_ed25519_base_noclamp(scalar.to_bytes(32, "little"))
+
+    a = int.from_bytes(private, "little")
+    public = point(a % ORDER)
+    r = hashed(b"\xfe" + b"\xff" * 31, private, message, random)
+    s = (r + hashed(point(r), public, message) * a) % ORDER
+    return point(r) + (s | (public[31] >> 7) << 255).to_bytes(32, "little")
+
+
+@given(st.binary(min_size=32, max_size=32), st.binary(max_size=100), st.binary(min_size=64, max_size=64))
+def test_a_signature_is_the_formula_the_first_time_and_later(private: bytes, message: bytes, random: bytes) -> None:
+    key = key_pair(private).private
+    expected = sign_oracle(key, message, random)
+
+    assert [sign(key, message, random_bytes=lambda _: random) for _ in range(2)] == [expected] * 2
+
+
+def test_the_points_of_only_so_many_keys_are_remembered() -> None:
+    for n in range(300):
+        pair = key_pair(n.to_bytes(32, "big"))
+        verify(pair.public, b"x", sign(pair.private, b"x", random_bytes=bytes))
+
+    assert 0 < len(xeddsa._points) <= 256  # pyright: ignore[reportPrivateUsage]  # there is no other sign of it
+
+
+def test_no_private_key_is_remembered() -> None:
+    sign(PAIR.private, b"x", random_bytes=bytes)
+
+    points = xeddsa._points  # pyright: ignore[reportPrivateUsage]  # as above
+    assert PAIR.private not in points
+    assert PAIR.private not in points.values()
 
 
 def test_both_signs_of_the_public_point_occur_and_verify() -> None:

@@ -25,12 +25,17 @@ from whisperkit.ratchet.protobuf import BYTES, UINT32, read, write
 from whisperkit.ratchet.redaction import redacted
 from whisperkit.ratchet.usual_form import (
     MAC_BYTES,
+    SENDER_KEY_VERSION,
+    SENDER_KEY_VERSION_BYTE,
     SESSION_VERSION,
     PreKeyFields,
+    SenderKeyFields,
     SignalFields,
     read_prekey_message,
+    read_sender_key_message,
     read_signal_message,
     write_prekey_message,
+    write_sender_key_message,
     write_signal_message,
 )
 from whisperkit.ratchet.xeddsa import SIGNATURE_BYTES, sign, verify
@@ -49,9 +54,6 @@ __all__ = [
     "encode_signal_message",
 ]
 
-SENDER_KEY_VERSION: Final = 3
-
-_SENDER_KEY_VERSION_BYTE: Final = bytes([SENDER_KEY_VERSION << 4 | SENDER_KEY_VERSION])
 _MIN_SIGNAL_BYTES: Final = 1 + MAC_BYTES
 _MIN_SENDER_KEY_BYTES: Final = 1 + SIGNATURE_BYTES
 
@@ -220,7 +222,7 @@ class SenderKeyDistributionMessage(NamedTuple):
 
     def encode(self) -> bytes:
         """Write the message: about 96 bytes."""
-        return _SENDER_KEY_VERSION_BYTE + write(
+        return SENDER_KEY_VERSION_BYTE + write(
             (
                 (1, self.distribution_id.bytes),
                 (2, self.chain_id),
@@ -277,16 +279,7 @@ class SenderKeyMessage(NamedTuple):
             InvalidMessageError: Too short, no protobuf, or a field is missing or of a wrong size.
             UnsupportedVersionError: Of another version.
         """
-        _check_version(data, SENDER_KEY_VERSION, min_bytes=_MIN_SENDER_KEY_BYTES)
-        fields = read(data[1:-SIGNATURE_BYTES], _SENDER_KEY_FIELDS)
-        return cls(
-            distribution_id=uuid.UUID(bytes=fields.blob(1, 16)),
-            chain_id=fields.number(2),
-            iteration=fields.number(3),
-            ciphertext=fields.blob(4),
-            signed=data[:-SIGNATURE_BYTES],
-            signature=data[-SIGNATURE_BYTES:],
-        )
+        return make(cls, read_sender_key_message(data) or _read_sender_key_message(data))
 
     def verify_signature(self, signing_key: PublicKey) -> None:
         """Check the signature.
@@ -307,9 +300,7 @@ def encode_sender_key_message(
     random_bytes: RandomBytes,
 ) -> bytes:
     """Write a message of type `SENDER_KEY`, signature included."""
-    signed = _SENDER_KEY_VERSION_BYTE + write(
-        ((1, distribution_id.bytes), (2, chain_id), (3, iteration), (4, ciphertext))
-    )
+    signed = write_sender_key_message(distribution_id, chain_id, iteration, ciphertext)
     return signed + sign(signing_key, signed, random_bytes=random_bytes)
 
 
@@ -340,6 +331,19 @@ def _read_prekey_message(data: bytes) -> PreKeyFields:
         fields.number(6),
         fields.number(7),
         check_ciphertext(fields.blob(8)),
+    )
+
+
+def _read_sender_key_message(data: bytes) -> SenderKeyFields:
+    _check_version(data, SENDER_KEY_VERSION, min_bytes=_MIN_SENDER_KEY_BYTES)
+    fields = read(data[1:-SIGNATURE_BYTES], _SENDER_KEY_FIELDS)
+    return (
+        uuid.UUID(bytes=fields.blob(1, 16)),
+        fields.number(2),
+        fields.number(3),
+        fields.blob(4),
+        data[:-SIGNATURE_BYTES],
+        data[-SIGNATURE_BYTES:],
     )
 
 

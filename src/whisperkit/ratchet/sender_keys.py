@@ -29,6 +29,7 @@ from whisperkit.ratchet.chains import (
 from whisperkit.ratchet.curve import PrivateKey, PublicKey, RandomBytes, generate
 from whisperkit.ratchet.double_ratchet import MAX_FORWARD_JUMP, NO_SEEDS, skip
 from whisperkit.ratchet.messages import SenderKeyDistributionMessage, SenderKeyMessage, encode_sender_key_message
+from whisperkit.ratchet.named_tuples import make
 from whisperkit.ratchet.redaction import redacted
 
 __all__ = [
@@ -130,16 +131,18 @@ def encrypt(
     random_bytes: RandomBytes,
 ) -> GroupEncrypted:
     """Encrypt a message for all readers. Asks for 64 random bytes, for the signature."""
-    seed, next_key = step(state.chain_key)
+    chain_id, iteration, chain_key, signing_key, private, skipped = state
+    seed, next_key = step(chain_key)
     body = encode_sender_key_message(
         distribution_id=distribution_id,
-        chain_id=state.chain_id,
-        iteration=state.iteration,
+        chain_id=chain_id,
+        iteration=iteration,
         ciphertext=encrypt_body(group_message_keys(seed), plaintext),
         signing_key=signing_private,
         random_bytes=random_bytes,
     )
-    return GroupEncrypted(state._replace(iteration=state.iteration + 1, chain_key=next_key), body)
+    after = make(SenderKeyState, (chain_id, iteration + 1, next_key, signing_key, private, skipped))
+    return make(GroupEncrypted, (after, body))
 
 
 def decrypt(state: SenderKeyState, message: SenderKeyMessage) -> GroupDecrypted:
@@ -153,18 +156,24 @@ def decrypt(state: SenderKeyState, message: SenderKeyMessage) -> GroupDecrypted:
     """
     message.verify_signature(state.signing_key)
     seed, after = _seed_for(state, message.iteration)
-    return GroupDecrypted(after, decrypt_body(group_message_keys(seed), message.ciphertext))
+    return make(GroupDecrypted, (after, decrypt_body(group_message_keys(seed), message.ciphertext)))
 
 
 def _seed_for(state: SenderKeyState, iteration: int) -> tuple[MessageSeed, SenderKeyState]:
-    if iteration < state.iteration:
-        if iteration not in state.skipped:
-            raise DuplicateMessageError(counter=iteration, chain_index=state.iteration)
-        skipped = dict(state.skipped)
-        return skipped.pop(iteration), state._replace(skipped=skipped)
-    gap = iteration - state.iteration
+    chain_id, expected, key, signing_key, private, skipped = state
+    gap = iteration - expected
+    if gap < 0:
+        return _take_skipped(state, iteration)
     if gap > MAX_FORWARD_JUMP:
         raise SkippedTooFarError(gap=gap, limit=MAX_FORWARD_JUMP)
-    key, kept = skip(state.chain_key, state.skipped, state.iteration, iteration)
+    if gap:
+        key, skipped = skip(key, skipped, expected, iteration)
     seed, next_key = step(key)
-    return seed, state._replace(chain_key=next_key, iteration=iteration + 1, skipped=kept)
+    return seed, make(SenderKeyState, (chain_id, iteration + 1, next_key, signing_key, private, skipped))
+
+
+def _take_skipped(state: SenderKeyState, iteration: int) -> tuple[MessageSeed, SenderKeyState]:
+    if iteration not in state.skipped:
+        raise DuplicateMessageError(counter=iteration, chain_index=state.iteration)
+    skipped = dict(state.skipped)
+    return skipped.pop(iteration), state._replace(skipped=skipped)

@@ -1,11 +1,12 @@
-"""The two session messages in the form in which senders write them: every field once, in ascending order.
+"""Session and group messages in the form in which senders write them: every field once, in ascending order.
 
 The wire allows more: any order, repeated and unknown fields, numbers with bytes to spare. `protobuf` reads all of that
 and takes six times as long. The readers here answer `None` whenever the bytes are not in the usual form, be it
 another form or none; then `protobuf` has the last word on whether and why they are wrong. What they do read, and what
 the writers write, is what `protobuf` reads and writes.
 
-Messages begin with their version byte; behind a `SignalMessage` comes its MAC.
+Messages begin with their version byte; behind a `SignalMessage` comes its MAC, behind a `SenderKeyMessage` its
+signature.
 
 Spec:
     Protocol Buffers, "Encoding": a field begins with its number times eight plus its wire type, which is 0 for a
@@ -14,6 +15,7 @@ Spec:
 
 from __future__ import annotations
 
+import uuid
 from functools import lru_cache
 from typing import Final, TypeAlias
 
@@ -21,16 +23,22 @@ from whisperkit.errors import InvalidMessageError
 from whisperkit.ratchet.curve import PUBLIC_KEY_BYTES, PublicKey
 from whisperkit.ratchet.kem import KEM_CIPHERTEXT_BYTES
 from whisperkit.ratchet.protobuf import read_varint, write_varint
+from whisperkit.ratchet.xeddsa import SIGNATURE_BYTES
 
 __all__ = [
     "MAC_BYTES",
+    "SENDER_KEY_VERSION",
+    "SENDER_KEY_VERSION_BYTE",
     "SESSION_VERSION",
     "VERSION_BYTE",
     "PreKeyFields",
+    "SenderKeyFields",
     "SignalFields",
     "read_prekey_message",
+    "read_sender_key_message",
     "read_signal_message",
     "write_prekey_message",
+    "write_sender_key_message",
     "write_signal_message",
 ]
 
@@ -40,10 +48,16 @@ SignalFields: TypeAlias = tuple[PublicKey, int, int, bytes, bytes, bytes | None,
 PreKeyFields: TypeAlias = tuple[int | None, PublicKey, PublicKey, bytes, int, int, int, bytes]
 """Those of a `PreKeySignalMessage`, in its order."""
 
+SenderKeyFields: TypeAlias = tuple[uuid.UUID, int, int, bytes, bytes, bytes]
+"""Those of a `SenderKeyMessage`, in its order."""
+
 SESSION_VERSION: Final = 4
+SENDER_KEY_VERSION: Final = 3
 MAC_BYTES: Final = 8
 
 VERSION_BYTE: Final = bytes([SESSION_VERSION << 4 | 4])
+
+SENDER_KEY_VERSION_BYTE: Final = bytes([SENDER_KEY_VERSION << 4 | SENDER_KEY_VERSION])
 
 # How a public key begins: that there are 33 bytes, and the first of these, its type.
 _KEY_OPENING: Final = b"\x21\x05"
@@ -55,7 +69,14 @@ _CIPHERTEXT_OPENING: Final = b"\x42\xa1\x0c\x08"
 _SIGNAL_OPENING: Final = VERSION_BYTE + b"\x0a" + _KEY_OPENING
 _RATCHET_KEY: Final = slice(3, 3 + PUBLIC_KEY_BYTES)
 
+# How a group message begins, up to the 16 bytes of its distribution.
+_SENDER_KEY_OPENING: Final = SENDER_KEY_VERSION_BYTE + b"\x0a\x10"
+_DISTRIBUTION: Final = slice(3, 19)
+
 _MAX_UINT32: Final = (1 << 32) - 1
+
+# For how many lists of readers the id is remembered.
+_DISTRIBUTIONS: Final = 1_024
 
 # For how many sessions the constant parts of their first messages are remembered, about 2 KiB each.
 _FRAMES: Final = 256
@@ -187,6 +208,44 @@ def read_prekey_message(data: bytes) -> PreKeyFields | None:
         kyber_pre_key_id,
         data[ciphertext:],
     )
+
+
+def write_sender_key_message(distribution_id: uuid.UUID, chain_id: int, iteration: int, ciphertext: bytes) -> bytes:
+    """Write a `SenderKeyMessage`, all but the signature."""
+    return b"".join(
+        (
+            b"\x33\x0a\x10",
+            distribution_id.bytes,
+            b"\x10",
+            write_varint(chain_id),
+            b"\x18",
+            write_varint(iteration),
+            b"\x22",
+            write_varint(len(ciphertext)),
+            ciphertext,
+        )
+    )
+
+
+def read_sender_key_message(data: bytes) -> SenderKeyFields | None:
+    """Read a `SenderKeyMessage`; `None` if it is not in the usual form."""
+    end = len(data) - SIGNATURE_BYTES
+    try:
+        if data[:3] != _SENDER_KEY_OPENING:
+            return None
+        chain_id, at = _number(data, _DISTRIBUTION.stop, 0x10)
+        iteration, at = _number(data, at, 0x18)
+        size, at = _number(data, at, 0x22)
+    except (IndexError, InvalidMessageError):
+        return None
+    if at + size != end:
+        return None
+    return _uuid(data[_DISTRIBUTION]), chain_id, iteration, data[at:end], data[:end], data[end:]
+
+
+@lru_cache(maxsize=_DISTRIBUTIONS)
+def _uuid(data: bytes) -> uuid.UUID:
+    return uuid.UUID(bytes=data)
 
 
 def _number(data: bytes, at: int, tag: int) -> tuple[int, int]:
