@@ -66,7 +66,15 @@ def test_the_first_chunks_are_the_object_itself(count: int) -> None:
 
 # The first redundant chunks, the last that is interpolated and the first that is transformed, both sides of the edge of
 # a block, far ones of each power of two, and the last one that there is.
-EDGES = (*range(10), *range(28, 34), *range(60, 66), *(1 << bit for bit in range(8, 16)), 0x5A5A, MAX_CHUNKS - 1)
+EDGES = (
+    *range(10),
+    *range(28, 34),
+    *range(60, 66),
+    *range(126, 130),
+    *(1 << bit for bit in range(8, 16)),
+    0x5A5A,
+    MAX_CHUNKS - 1,
+)
 
 
 @pytest.mark.parametrize("count", SIZES)
@@ -76,6 +84,15 @@ def test_each_further_chunk_is_what_interpolation_gives(count: int) -> None:
 
     for index in sorted({edge + count for edge in EDGES[:10]} | {edge for edge in EDGES if edge >= count}):
         assert encoder.chunk(index % MAX_CHUNKS) == slow_chunk(message, index % MAX_CHUNKS), index
+
+
+@pytest.mark.parametrize("count", [1, 2, 4, 32, 33, 47, 64])
+def test_objects_of_other_sizes_are_encoded_likewise(count: int) -> None:
+    message = message_of(count)
+    encoder = Encoder(message)
+
+    for index in (0, count - 1, count, count + 20, 1000, MAX_CHUNKS - 1):
+        assert encoder.chunk(index) == slow_chunk(message, index), index
 
 
 @given(st.sampled_from(SIZES), st.data())

@@ -5,7 +5,7 @@ of degree below n. A chunk with a higher number holds the values at that point. 
 the object itself, and a receiver that lost nothing has nothing to compute.
 
 What goes beyond the object is found in one of two ways: by interpolation, which needs no preparation, for the
-first few; then by a transform, which makes 32 at a time (`transform`).
+first few; then by a transform, which makes 64 at a time (`transform`).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 
 from whisperkit.ratchet.named_tuples import make
 from whisperkit.ratchet.spqr.field import combine, lagrange_weights, redundant_selections, selections
-from whisperkit.ratchet.spqr.transform import BLOCK_CHUNKS, Coefficients, block, coefficients, place_of
+from whisperkit.ratchet.spqr.transform import BLOCK_CHUNKS, PLACES, Coefficients, block, coefficients
 from whisperkit.ratchet.spqr.wire import CHUNK_BYTES
 
 __all__ = ["MAX_CHUNKS", "NOTHING", "Collected", "Encoder", "add", "encoder_for", "restore"]
@@ -23,7 +23,7 @@ __all__ = ["MAX_CHUNKS", "NOTHING", "Collected", "Encoder", "add", "encoder_for"
 MAX_CHUNKS: Final = 1 << 16
 
 # How many redundant chunks are interpolated one by one. A little loss needs no more than these; a long run is worth
-# the third of a millisecond that the transform takes to prepare.
+# the half of a millisecond that the transform takes to prepare.
 _INTERPOLATED: Final = 8
 
 
@@ -43,26 +43,24 @@ class Encoder:
         self._message = message
         self._count = len(message) // CHUNK_BYTES
         self._coefficients: Coefficients | None = None
-        self._block = (-1, b"")
+        self._block = (-1, b"")  # replaced as a whole: threads may share an encoder
 
     def chunk(self, index: int) -> bytes:
         """Chunk number `index`, 0 to 65,535."""
+        place = index % BLOCK_CHUNKS
+        base, chunks = self._block
+        if index - place == base:
+            return chunks[PLACES[place] : PLACES[place] + CHUNK_BYTES]
         if index < self._count:
             return self._message[index * CHUNK_BYTES : (index + 1) * CHUNK_BYTES]
         if index < self._count + _INTERPOLATED:
             rows = [int.from_bytes(chunk, "big") for chunk in _split(self._message)]
             return combine(rows, redundant_selections(self._count, index)).to_bytes(CHUNK_BYTES, "big")
-        base, data = self._block
-        if base != index - index % BLOCK_CHUNKS:
-            base, data = self._make_block(index - index % BLOCK_CHUNKS)
-        place = place_of(index)
-        return data[place : place + CHUNK_BYTES]
-
-    def _make_block(self, base: int) -> tuple[int, bytes]:
         if self._coefficients is None:
             self._coefficients = coefficients(_split(self._message))
-        self._block = base, block(self._coefficients, base)
-        return self._block
+        chunks = block(self._coefficients, index - place)
+        self._block = (index - place, chunks)
+        return chunks[PLACES[place] : PLACES[place] + CHUNK_BYTES]
 
 
 @lru_cache(maxsize=256)

@@ -13,6 +13,7 @@ from array import array
 from collections.abc import Collection, Iterable, Sequence
 from functools import cache, lru_cache, reduce
 from itertools import compress
+from operator import xor
 from typing import Final, NamedTuple, TypeAlias
 
 __all__ = [
@@ -108,9 +109,7 @@ def _windows() -> tuple[tuple[int, ...], ...]:
     """For each four bits of a factor and each value of them, its product table read as one integer."""
     single = [int.from_bytes(_table_of(1 << bit), "big") for bit in range(_BITS)]
     return tuple(
-        tuple(
-            reduce(int.__xor__, (single[start + bit] for bit in range(4) if value >> bit & 1), 0) for value in range(16)
-        )
+        tuple(reduce(xor, (single[start + bit] for bit in range(4) if value >> bit & 1), 0) for value in range(16))
         for start in range(0, _BITS, 4)
     )
 
@@ -167,5 +166,5 @@ def combine(rows: Sequence[int], prepared: Selections) -> int:
     total = 0
     for selected in prepared:
         total = (total & _ALL_BUT_HIGHEST) << 1 ^ (total >> (_BITS - 1) & _EACH_LOWEST_BIT) * _REDUCTION
-        total = reduce(int.__xor__, compress(rows, selected), total)
+        total = reduce(xor, compress(rows, selected), total)
     return total
