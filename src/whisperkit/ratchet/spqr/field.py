@@ -9,11 +9,11 @@ element, to the low and the high byte of the product.
 
 from __future__ import annotations
 
+import operator
 from array import array
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import cache, lru_cache, reduce
 from itertools import compress
-from operator import xor
 from typing import Final, NamedTuple, TypeAlias
 
 __all__ = [
@@ -30,6 +30,7 @@ __all__ = [
     "redundant_selections",
     "selections",
     "tables",
+    "xor",
 ]
 
 POLYNOMIAL: Final = 0x1100B
@@ -43,6 +44,10 @@ _REDUCTION: Final = POLYNOMIAL & ORDER
 
 Selections: TypeAlias = tuple[tuple[bool, ...], ...]
 """For each bit of a weight, the highest first, which of the rows have it in theirs."""
+
+
+xor: Final[Callable[[int, int], int]] = operator.xor  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+"""The sum of two elements, or of as many as stand side by side."""
 
 
 class Tables(NamedTuple):

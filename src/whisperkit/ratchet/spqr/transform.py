@@ -23,7 +23,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache, reduce
-from operator import xor
 from typing import Final, NamedTuple
 
 from whisperkit.ratchet.spqr.field import (
@@ -33,6 +32,7 @@ from whisperkit.ratchet.spqr.field import (
     multiply,
     product_table,
     redundant_selections,
+    xor,
 )
 
 __all__ = ["BLOCK_CHUNKS", "PLACES", "Coefficients", "block", "coefficients", "vanishing"]
@@ -191,7 +191,8 @@ def _coefficient_planes(rows: Sequence[bytes], layers: int) -> bytes:
 
 def _coefficient_rows(planes: bytes, layers: int) -> list[bytes]:
     """The inverse, for as many coefficients as there are places."""
-    words, rows = _joined_words(planes), []
+    words = _joined_words(planes)
+    rows: list[bytes] = []
     for place in _reversed(layers):
         row = bytearray(_CHUNK_BYTES)
         row[0::2], row[1::2] = words[2 * place :: 2 << layers], words[2 * place + 1 :: 2 << layers]
