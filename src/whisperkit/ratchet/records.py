@@ -27,14 +27,13 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Mapping
 from struct import Struct
-from typing import Final, NamedTuple, cast
-
-import msgpack
+from types import NoneType
+from typing import Final, NamedTuple
 
 from whisperkit.errors import CorruptStateError
 from whisperkit.ids import DeviceId
 from whisperkit.ratchet import spqr
-from whisperkit.ratchet.chains import ChainKey, MessageSeed, RootKey
+from whisperkit.ratchet.chains import MessageSeed
 from whisperkit.ratchet.curve import KeyPair, PrivateKey, PublicKey
 from whisperkit.ratchet.double_ratchet import (
     MAX_RECEIVING_CHAINS,
@@ -45,6 +44,8 @@ from whisperkit.ratchet.double_ratchet import (
     SendingChain,
 )
 from whisperkit.ratchet.kem import KemKeyPair, KemPublicKey, KemSeed
+from whisperkit.ratchet.named_tuples import make
+from whisperkit.ratchet.packed import fields, items, malformed, pack, shape, unpack
 from whisperkit.ratchet.prekeys import KyberPreKey, OneTimePreKey, SignedPreKey
 from whisperkit.ratchet.sender_keys import SenderKeyState
 from whisperkit.ratchet.session import Parties, Pending, Session
@@ -95,7 +96,6 @@ SIGNED_PREFIX: Final = b"k/signed/"
 KYBER_PREFIX: Final = b"k/kyber/"
 USED_PREFIX: Final = b"k/used/"
 
-_LAYOUT: Final = 1
 _MAX_NUMBER: Final = (1 << 32) - 1
 _SEED: Final = Struct(">I32s")
 
@@ -109,6 +109,18 @@ MAX_SKIPPED_ROWS_BYTES: Final = (
 
 # The list of sessions: 42 numbers.
 MAX_SHELF_BYTES: Final = 256
+
+
+_IDENTITY: Final = shape(bytes, bytes, int, int)
+_PEER: Final = shape(bytes, int, (int, NoneType))
+_SHELF: Final = shape((int, NoneType), list, int)
+_SESSION: Final = shape(list, bytes, bytes, list, list, int, bytes, (list, NoneType))
+_PARTIES: Final = shape(bytes, bytes, int, int, (bytes, NoneType), (bytes, NoneType))
+_SENDING: Final = shape(bytes, bytes, bytes, int)
+_RECEIVING: Final = shape(int, bytes, bytes, int, int)
+_PENDING: Final = shape((int, NoneType), int, int, bytes, int)
+_SENDER_KEYS: Final = shape(list)
+_SENDER_KEY: Final = shape(int, int, bytes, bytes, (bytes, NoneType), bytes)
 
 
 class LocalIdentity(NamedTuple):
@@ -223,63 +235,57 @@ def _number(number: int) -> bytes:
 
 def encode_local_identity(identity: LocalIdentity) -> bytes:
     """Write who the device is."""
-    return _pack(*identity.pair, identity.registration_id, identity.next_prekey)
+    return pack(*identity.pair, identity.registration_id, identity.next_prekey)
 
 
 def decode_local_identity(data: bytes) -> LocalIdentity:
     """Read it."""
-    match _unpack("identity", data):
-        case [bytes(public), bytes(private), int(registration_id), int(next_prekey)]:
-            return LocalIdentity(_pair(public, private), registration_id, next_prekey)
-        case _:
-            raise _malformed("identity")
+    public, private, registration_id, next_prekey = fields("identity", unpack("identity", data), _IDENTITY)
+    return LocalIdentity(_pair(public, private), registration_id, next_prekey)
 
 
 def encode_peer(peer: Peer) -> bytes:
     """Write whom a device is taken for."""
-    return _pack(*peer)
+    return pack(*peer)
 
 
 def decode_peer(data: bytes) -> Peer:
     """Read it."""
-    match _unpack("peer", data):
-        case [bytes(identity_key), int(trusted_at_ms), (int() | None) as verified_at_ms]:
-            return Peer(PublicKey(identity_key), trusted_at_ms, verified_at_ms)
-        case _:
-            raise _malformed("peer")
+    identity_key, trusted_at_ms, verified_at_ms = fields("peer", unpack("peer", data), _PEER)
+    return Peer(identity_key, trusted_at_ms, verified_at_ms)
 
 
 def encode_one_time_prekey(prekey: OneTimePreKey) -> bytes:
     """Write a one-time prekey."""
-    return _pack(prekey.number, *prekey.pair)
+    return pack(prekey.number, *prekey.pair)
 
 
 def decode_one_time_prekey(data: bytes) -> OneTimePreKey:
     """Read it."""
-    match _unpack("one-time prekey", data):
+    match unpack("one-time prekey", data):
         case [int(number), bytes(public), bytes(private)]:
             return OneTimePreKey(number, _pair(public, private))
         case _:
-            raise _malformed("one-time prekey")
+            raise malformed("one-time prekey")
 
 
 def encode_signed_prekey(prekey: SignedPreKey) -> bytes:
     """Write a signed prekey."""
-    return _pack(prekey.number, *prekey.pair, prekey.signature, prekey.made_at_ms, prekey.replaced_at_ms)
+    return pack(prekey.number, *prekey.pair, prekey.signature, prekey.made_at_ms, prekey.replaced_at_ms)
 
 
 def decode_signed_prekey(data: bytes) -> SignedPreKey:
     """Read it."""
-    match _unpack("signed prekey", data):
+    match unpack("signed prekey", data):
         case [int(number), bytes(public), bytes(private), bytes(signature), int(made), (int() | None) as replaced]:
             return SignedPreKey(number, _pair(public, private), signature, made, replaced)
         case _:
-            raise _malformed("signed prekey")
+            raise malformed("signed prekey")
 
 
 def encode_kyber_prekey(prekey: KyberPreKey) -> bytes:
     """Write a Kyber prekey."""
-    return _pack(
+    return pack(
         prekey.number,
         *prekey.pair,
         prekey.signature,
@@ -291,7 +297,7 @@ def encode_kyber_prekey(prekey: KyberPreKey) -> bytes:
 
 def decode_kyber_prekey(data: bytes) -> KyberPreKey:
     """Read it."""
-    match _unpack("kyber prekey", data):
+    match unpack("kyber prekey", data):
         case [
             int(number),
             bytes(public),
@@ -304,36 +310,34 @@ def decode_kyber_prekey(data: bytes) -> KyberPreKey:
             pair = KemKeyPair(KemPublicKey(public), KemSeed(seed))
             return KyberPreKey(number, pair, signature, made, is_last_resort, replaced)
         case _:
-            raise _malformed("kyber prekey")
+            raise malformed("kyber prekey")
 
 
 def encode_shelf(shelf: Shelf) -> bytes:
     """Write the list of sessions."""
-    return _pack(*shelf)
+    return pack(*shelf)
 
 
 def decode_shelf(data: bytes) -> Shelf:
     """Read it."""
-    match _unpack("list of sessions", data):
-        case [(int() | None) as current, archived, int(next_number)]:
-            return Shelf(
-                current,
-                tuple(_int("list of sessions", each) for each in _items("list of sessions", archived)),
-                next_number,
-            )
-        case _:
-            raise _malformed("list of sessions")
+    kind = "list of sessions"
+    current, archived, next_number = fields(kind, unpack(kind, data), _SHELF)
+    return Shelf(current, tuple(_int(kind, each) for each in items(kind, archived)), next_number)
 
 
 def encode_session(session: Session) -> bytes:
     """Write a session, all but its skipped seeds and keys: at most `MAX_SESSION_BYTES`."""
     state = session.ratchet
-    return _pack(
+    ratchet, key, counter = state.sending
+    return pack(
         session.parties,
         session.base_key,
         state.root_key,
-        (*state.sending.ratchet, state.sending.key, state.sending.next_counter),
-        [(each.number, each.ratchet_key, each.key, each.next_counter, len(each.skipped)) for each in state.receiving],
+        (*ratchet, key, counter),
+        [
+            (number, ratchet_key, chain_key, next_counter, len(skipped))
+            for number, ratchet_key, chain_key, next_counter, skipped in state.receiving
+        ],
         state.previous_counter,
         spqr.encode_head(state.spqr),
         session.pending,
@@ -363,27 +367,23 @@ def decode_session(data: bytes, skipped: Callable[[bytes], bytes | None]) -> Ses
     Raises:
         CorruptStateError: They did not write that.
     """
-    match _unpack("session", data):
-        case [
-            parties,
-            bytes(base_key),
-            bytes(root_key),
-            [bytes(public), bytes(private), bytes(key), int(index)],
-            receiving,
-            int(previous_counter),
-            bytes(post_quantum),
-            pending,
-        ]:
-            state = RatchetState(
-                root_key=RootKey(root_key),
-                sending=SendingChain(_pair(public, private), ChainKey(key), index),
-                receiving=tuple(_decode_chain(each, skipped) for each in _items("session", receiving)),
-                previous_counter=previous_counter,
-                spqr=spqr.decode_head(post_quantum, lambda epoch: skipped(_keys_suffix(epoch))),
-            )
-            return Session(_decode_parties(parties), PublicKey(base_key), state, _decode_pending(pending))
-        case _:
-            raise _malformed("session")
+    parties, base_key, root_key, sending, receiving, previous_counter, post_quantum, pending = fields(
+        "session", unpack("session", data), _SESSION
+    )
+    public, private, chain_key, counter = fields("session", sending, _SENDING)
+    state = RatchetState(
+        root_key,
+        SendingChain(_pair(public, private), chain_key, counter),
+        tuple([_decode_chain(each, skipped) for each in receiving]),
+        previous_counter,
+        spqr.decode_head(post_quantum, lambda epoch: skipped(_keys_suffix(epoch))),
+    )
+    return Session(
+        Parties(*fields("session", parties, _PARTIES)),
+        base_key,
+        state,
+        None if pending is None else Pending(*fields("session", pending, _PENDING)),
+    )
 
 
 def encode_skipped(skipped: Mapping[int, bytes]) -> bytes:
@@ -394,108 +394,35 @@ def encode_skipped(skipped: Mapping[int, bytes]) -> bytes:
 def decode_skipped(data: bytes) -> dict[int, MessageSeed]:
     """Read them."""
     if len(data) % _SEED.size:
-        raise _malformed("skipped seeds")
+        raise malformed("skipped seeds")
     return {counter: MessageSeed(seed) for counter, seed in _SEED.iter_unpack(data)}
 
 
 def encode_sender_keys(states: tuple[SenderKeyState, ...]) -> bytes:
     """Write the sender keys of one sender."""
-    return _pack([(*state[:-1], encode_skipped(state.skipped)) for state in states])
+    return pack([(*state[:-1], encode_skipped(state.skipped)) for state in states])
 
 
 def decode_sender_keys(data: bytes) -> tuple[SenderKeyState, ...]:
     """Read them."""
-    match _unpack("sender keys", data):
-        case [states]:
-            return tuple(_decode_sender_key(state) for state in _items("sender keys", states))
-        case _:
-            raise _malformed("sender keys")
+    (states,) = fields("sender keys", unpack("sender keys", data), _SENDER_KEYS)
+    return tuple([_decode_sender_key(state) for state in states])
 
 
 def _decode_sender_key(value: object) -> SenderKeyState:
-    match value:
-        case [
-            int(chain_id),
-            int(iteration),
-            bytes(key),
-            bytes(signing_key),
-            (bytes() | None) as private,
-            bytes(skipped),
-        ]:
-            return SenderKeyState(
-                chain_id,
-                iteration,
-                ChainKey(key),
-                PublicKey(signing_key),
-                None if private is None else PrivateKey(private),
-                decode_skipped(skipped) if skipped else NO_SEEDS,
-            )
-        case _:
-            raise _malformed("sender keys")
+    chain_id, iteration, key, signing_key, private, skipped = fields("sender keys", value, _SENDER_KEY)
+    seeds = decode_skipped(skipped) if skipped else NO_SEEDS
+    return SenderKeyState(chain_id, iteration, key, signing_key, private, seeds)
 
 
 def _decode_chain(value: object, skipped: Callable[[bytes], bytes | None]) -> ReceivingChain:
-    match value:
-        case [int(number), bytes(ratchet_key), bytes(key), int(index), int(count)]:
-            seeds = decode_skipped(skipped(_seeds_suffix(number)) or b"") if count else NO_SEEDS
-            if len(seeds) != count:
-                raise CorruptStateError(kind="session", reason=f"{count} skipped seeds expected, {len(seeds)} found")
-            return ReceivingChain(number, PublicKey(ratchet_key), ChainKey(key), index, seeds)
-        case _:
-            raise _malformed("session")
-
-
-def _decode_parties(value: object) -> Parties:
-    match value:
-        case [
-            bytes(local),
-            bytes(remote),
-            int(local_id),
-            int(remote_id),
-            (bytes() | None) as local_address,
-            (bytes() | None) as remote_address,
-        ]:
-            return Parties(PublicKey(local), PublicKey(remote), local_id, remote_id, local_address, remote_address)
-        case _:
-            raise _malformed("session")
-
-
-def _decode_pending(value: object) -> Pending | None:
-    match value:
-        case None:
-            return None
-        case [(int() | None) as one_time, int(signed), int(kyber), bytes(ciphertext), int(made_at_ms)]:
-            return Pending(one_time, signed, kyber, ciphertext, made_at_ms)
-        case _:
-            raise _malformed("session")
-
-
-def _pack(*fields: object) -> bytes:
-    packed = msgpack.packb([_LAYOUT, *fields])
-    assert packed is not None  # the stubs allow None, which packb returns for no input
-    return packed
-
-
-def _unpack(kind: str, data: bytes) -> list[object]:
-    try:
-        value: object = msgpack.unpackb(data)
-    except (ValueError, TypeError) as error:
-        raise CorruptStateError(kind=kind, reason=type(error).__name__) from None
-    layout, *fields = _items(kind, value) or [None]
-    if layout != _LAYOUT:
-        found = layout if isinstance(layout, int) else type(layout).__name__
-        raise CorruptStateError(kind=kind, reason=f"its layout is {found}, known is {_LAYOUT}")
-    return fields
-
-
-def _items(kind: str, value: object) -> list[object]:
-    if not isinstance(value, list):
-        raise _malformed(kind)
-    return cast("list[object]", value)  # a list of whatever it is: each item is matched by whoever asked
-
-
-def _malformed(kind: str) -> CorruptStateError:
-    return CorruptStateError(kind=kind, reason="it is not of its form")
+    number, ratchet_key, key, counter, count = fields("session", value, _RECEIVING)
+    if not count:
+        return make(ReceivingChain, (number, ratchet_key, key, counter, NO_SEEDS))
+    seeds = decode_skipped(skipped(_seeds_suffix(number)) or b"")
+    if len(seeds) != count:
+        raise CorruptStateError(kind="session", reason=f"{count} skipped seeds expected, {len(seeds)} found")
+    return ReceivingChain(number, ratchet_key, key, counter, seeds)
 
 
 def _int(kind: str, value: object) -> int:
@@ -503,7 +430,7 @@ def _int(kind: str, value: object) -> int:
         case int(number):
             return number
         case _:
-            raise _malformed(kind)
+            raise malformed(kind)
 
 
 def _pair(public: bytes, private: bytes) -> KeyPair:
