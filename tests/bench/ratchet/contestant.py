@@ -68,11 +68,11 @@ FULL: Final = Sizes(
     warm_up=200,
     short=1_000,
     long=10_000,
-    points=(9, 38, 67, 96, 125, 154),
-    long_points=(23, 110),
+    points=(9, 53, 96, 140),
+    long_points=(31,),
     ping_pong=6 * EPOCH_MESSAGES,
     set_ups=30,
-    repeats=3,
+    repeats=2,
 )
 
 # Tells whether everything runs, and nothing about speed.
