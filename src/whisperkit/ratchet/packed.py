@@ -59,14 +59,14 @@ def unpack(kind: str, data: bytes) -> list[object]:
     return found
 
 
-def fields(kind: str, value: object, expected: Shape) -> list[Any]:
+def fields(kind: str, value: Any, expected: Shape) -> list[Any]:
     """The fields of a list. `Any`, because no checker can follow that their types were just looked at.
 
     Raises:
         CorruptStateError: It is no list, or not of that shape.
     """
-    found = items(kind, value)
-    if tuple(map(type, found)) not in expected:
+    found: list[Any] = value
+    if not isinstance(value, list) or tuple(map(type, found)) not in expected:
         raise malformed(kind)
     return found
 
