@@ -14,14 +14,16 @@ Numbers are big-endian. The objects have fixed sizes, and the newest epoch of th
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable, Mapping
 from struct import Struct
 from typing import Final
 
 from whisperkit.errors import CorruptStateError
+from whisperkit.ratchet.named_tuples import make
 from whisperkit.ratchet.spqr.agreement import SHAPES, TRANSITIONS, Agreement, State
 from whisperkit.ratchet.spqr.authenticator import MAC_BYTES, Authenticator
-from whisperkit.ratchet.spqr.chain import MAX_SKIPPED_KEYS, EpochChain, ReceivingChain, SendingChain
+from whisperkit.ratchet.spqr.chain import MAX_SKIPPED_KEYS, NO_KEYS, EpochChain, ReceivingChain, SendingChain
 from whisperkit.ratchet.spqr.derivation import ChainKey, EpochRoot, MessageKey
 from whisperkit.ratchet.spqr.encapsulation import CT1_BYTES, CT2_BYTES, EK_BYTES, HALF_BYTES, HEADER_BYTES
 from whisperkit.ratchet.spqr.erasure import NOTHING, Collected
@@ -43,6 +45,8 @@ __all__ = [
 ]
 
 _LAYOUT: Final = 1
+_STATES: Final = tuple(State)
+_HAS_SECRET: Final = tuple(SHAPES[state].has_secret for state in State)
 _FIXED: Final = Struct(">BBBQH32s32s")
 _SENDING: Final = Struct(">I32s")
 _RECEIVING: Final = Struct(">I32sH")
@@ -59,15 +63,23 @@ _SIZES: Final = {
     "signed_ct2": CT2_BYTES + MAC_BYTES,
 }
 
+# For each state its objects, of which those that it does not hold have no bytes; for each number of chunks that
+# number and their indices.
+_OBJECTS: Final = tuple(
+    Struct("".join(f"{size if name in SHAPES[state].holds else 0}s" for name, size in _SIZES.items()))
+    for state in State
+)
+_INDICES: Final = tuple(Struct(f">B{count}H") for count in range(max(shape.collects for shape in SHAPES.values())))
+
 # One chain for the epoch last sent in and one for the next; one more for messages that are late.
 _MAX_SENDING: Final = 2
 MAX_OPEN_EPOCHS: Final = 3
 
 # What a state still lacks one chunk of, it has all others of. Where chunks lead to another state, it has none.
-_MAX_COLLECTED: Final = {
-    state: SHAPES[state].collects - 1 if state in (to for (at, _), to in TRANSITIONS.items() if at is state) else 0
+_MAX_COLLECTED: Final = tuple(
+    SHAPES[state].collects - 1 if state in (to for (at, _), to in TRANSITIONS.items() if at is state) else 0
     for state in State
-}
+)
 _MAX_EPOCH: Final = (1 << 63) - 1
 
 _MAX_OBJECT_BYTES: Final = max(
@@ -87,21 +99,20 @@ def encode(state: SpqrState) -> bytes:
 
 def encode_head(state: SpqrState) -> bytes:
     """Write all but the skipped keys: at most `MAX_HEAD_BYTES`."""
-    agreement, chunks_sent, (indices, data), chain = state
+    agreement, chunks_sent, (indices, chunks), chain = state
+    code, epoch, (mac_root, mac_key), *objects = agreement
+    _, root, is_initiator, sending, receiving = chain
     return b"".join(
         (
-            _FIXED.pack(
-                _LAYOUT, chain.is_initiator, agreement.state, agreement.epoch, chunks_sent, *agreement.authenticator
-            ),
-            *(getattr(agreement, name) for name in SHAPES[agreement.state].holds),
-            bytes([len(indices)]),
-            *(index.to_bytes(2, "big") for index in indices),
-            data,
-            chain.root,
-            bytes([len(chain.sending)]),
-            *(_SENDING.pack(each.counter, each.key) for each in chain.sending),
-            bytes([len(chain.receiving)]),
-            *(_RECEIVING.pack(each.counter, each.key, len(each.skipped)) for each in chain.receiving),
+            _FIXED.pack(_LAYOUT, is_initiator, code, epoch, chunks_sent, mac_root, mac_key),
+            *objects,  # in the order of their fields, and those that the state does not hold are empty
+            _INDICES[len(indices)].pack(len(indices), *indices),
+            chunks,
+            root,
+            len(sending).to_bytes(),
+            *[_SENDING.pack(counter, key) for counter, key in sending],
+            len(receiving).to_bytes(),
+            *[_RECEIVING.pack(counter, key, len(skipped)) for counter, key, skipped in receiving],
         )
     )
 
@@ -127,10 +138,12 @@ def decode(data: bytes) -> SpqrState:
     Raises:
         CorruptStateError: It did not write that.
     """
-    reader = _Reader(data)
-    state, counts = _read_head(reader)
-    kept = {epoch: reader.take(count * _SKIPPED.size) for epoch, count in counts.items()}
-    reader.finish()
+    state, counts, position = _read_head(data)
+    kept: dict[int, bytes] = {}
+    for epoch, count in counts.items():
+        start, position = position, position + count * _SKIPPED.size
+        kept[epoch] = data[start:position]
+    _check_end(data, position)
     return _with_skipped(state, counts, kept.get)
 
 
@@ -144,83 +157,86 @@ def decode_head(data: bytes, skipped: Callable[[int], bytes | None]) -> SpqrStat
     Raises:
         CorruptStateError: They did not write that.
     """
-    reader = _Reader(data)
-    state, counts = _read_head(reader)
-    reader.finish()
-    return _with_skipped(state, counts, skipped)
+    state, counts, position = _read_head(data)
+    _check_end(data, position)
+    return _with_skipped(state, counts, skipped) if counts else state
 
 
-class _Reader:
-    """Takes one field after the other from the front."""
+def _read_head(data: bytes) -> tuple[SpqrState, Mapping[int, int], int]:
+    """A state without skipped keys, how many there are by epoch, and how far it was read.
 
-    def __init__(self, data: bytes) -> None:
-        self._data = data
-        self._position = 0
-
-    def take(self, size: int) -> bytes:
-        start, self._position = self._position, self._position + size
-        if self._position > len(self._data):
-            raise _corrupt(f"it ends after {len(self._data)} bytes, {self._position} expected")
-        return self._data[start : self._position]
-
-    def count(self, least: int, most: int) -> int:
-        found = self.take(1)[0]
-        if not least <= found <= most:
-            raise _corrupt(f"{found} entries of a list that has {least} to {most}")
-        return found
-
-    def finish(self) -> None:
-        if self._position != len(self._data):
-            raise _corrupt(f"{len(self._data) - self._position} bytes follow its end")
-
-
-def _read_head(reader: _Reader) -> tuple[SpqrState, dict[int, int]]:
-    """A state without skipped keys, and how many there are by epoch."""
-    layout, is_initiator, code, epoch, chunks_sent, root, mac_key = _FIXED.unpack(reader.take(_FIXED.size))
-    if layout != _LAYOUT or is_initiator > 1 or code >= len(State) or not 1 <= epoch <= _MAX_EPOCH:
-        raise _corrupt(f"layout {layout}, flags {is_initiator}, state {code}, epoch {epoch}")
-    state = State(code)
-    held = {name: reader.take(_SIZES[name]) for name in SHAPES[state].holds}
-    agreement = Agreement(state, epoch, Authenticator(root, mac_key), **held)
-    collected = _read_collected(reader, most=_MAX_COLLECTED[state])
-    newest = epoch - 1 + SHAPES[state].has_secret
-    chain, counts = _read_chain(reader, newest, is_initiator=bool(is_initiator), has_secret=SHAPES[state].has_secret)
-    return SpqrState(agreement, chunks_sent, collected, chain), counts
+    That is further than `data` goes if it is cut short within something that is taken as it is.
+    """
+    code: int
+    try:
+        layout, is_initiator, code, epoch, chunks_sent, mac_root, mac_key = _FIXED.unpack_from(data)
+        if layout != _LAYOUT or is_initiator > 1 or code >= len(_STATES) or not 1 <= epoch <= _MAX_EPOCH:
+            raise _corrupt(f"layout {layout}, flags {is_initiator}, state {code}, epoch {epoch}")
+        has_secret, objects = _HAS_SECRET[code], _OBJECTS[code]
+        seed, ek, header, signed_header, half, ct1, signed_ct2 = objects.unpack_from(data, _FIXED.size)
+        keys = make(Authenticator, (mac_root, mac_key))
+        agreement = make(
+            Agreement, (_STATES[code], epoch, keys, seed, ek, header, signed_header, half, ct1, signed_ct2)
+        )
+        collected, position = _read_collected(data, _FIXED.size + objects.size, most=_MAX_COLLECTED[code])
+        newest = epoch - 1 + has_secret
+        chain, counts, position = _read_chain(data, position, newest, bool(is_initiator), has_secret=has_secret)
+    except (struct.error, IndexError):
+        raise _corrupt(f"it ends after {len(data)} bytes") from None
+    return make(SpqrState, (agreement, chunks_sent, collected, chain)), counts, position
 
 
-def _read_collected(reader: _Reader, *, most: int) -> Collected:
-    count = reader.count(0, most)
-    indices = tuple(int.from_bytes(reader.take(2), "big") for _ in range(count))
+def _read_collected(data: bytes, position: int, *, most: int) -> tuple[Collected, int]:
+    count = data[position]
+    if not count:
+        return NOTHING, position + 1
+    if count > most:
+        raise _corrupt(f"{count} chunks, at most {most} expected")
+    indices: tuple[int, ...] = _INDICES[count].unpack_from(data, position)[1:]
     if len(set(indices)) != count:
         raise _corrupt("a chunk is there twice")
-    return Collected(indices, reader.take(count * CHUNK_BYTES)) if count else NOTHING
+    position += _INDICES[count].size
+    end = position + count * CHUNK_BYTES
+    return make(Collected, (indices, data[position:end])), end
 
 
 def _read_chain(
-    reader: _Reader, newest: int, *, is_initiator: bool, has_secret: bool
-) -> tuple[EpochChain, dict[int, int]]:
-    root = EpochRoot(reader.take(32))
+    data: bytes, position: int, newest: int, is_initiator: bool, *, has_secret: bool
+) -> tuple[EpochChain, Mapping[int, int], int]:
+    root = EpochRoot(data[position : position + 32])
+    position += 33
+    sending_chains = data[position - 1]
     # The chain last sent in is of the present epoch of the agreement, or of the one before it.
-    sending = [_SENDING.unpack(reader.take(_SENDING.size)) for _ in range(reader.count(1 + has_secret, _MAX_SENDING))]
-    last_sent = newest + 1 - len(sending)
-    first = max(0, last_sent - 1)
-    if last_sent < 0 or reader.count(1, MAX_OPEN_EPOCHS) != newest + 1 - first:
-        raise _corrupt(f"its chains do not fit its epoch {newest}")
-    receiving = [_RECEIVING.unpack(reader.take(_RECEIVING.size)) for _ in range(first, newest + 1)]
-    chain = EpochChain(
-        newest,
-        root,
-        is_initiator,
-        tuple(SendingChain(counter, ChainKey(key)) for counter, key in sending),
-        tuple(ReceivingChain(counter, ChainKey(key)) for counter, key, _ in receiving),
-    )
-    return chain, {first + place: count for place, (_, _, count) in enumerate(receiving) if count}
+    if not 1 + has_secret <= sending_chains <= _MAX_SENDING:
+        raise _corrupt(f"{sending_chains} chains to send in")
+    end = position + sending_chains * _SENDING.size
+    sending: list[SendingChain] = []
+    for at in range(position, end, _SENDING.size):
+        counter, key = _SENDING.unpack_from(data, at)
+        sending.append(make(SendingChain, (counter, ChainKey(key))))
+    receiving_chains = data[end]
+    oldest = newest + 1 - receiving_chains
+    last_sent = newest + 1 - sending_chains
+    if last_sent < 0 or oldest != max(0, last_sent - 1):
+        raise _corrupt(f"{sending_chains} chains to send in and {receiving_chains} to receive in, in epoch {newest}")
+    position, end = end + 1, end + 1 + receiving_chains * _RECEIVING.size
+    receiving: list[ReceivingChain] = []
+    counts: dict[int, int] = {}
+    for at in range(position, end, _RECEIVING.size):
+        counter, key, skipped = _RECEIVING.unpack_from(data, at)
+        if skipped:
+            counts[oldest + len(receiving)] = skipped
+        receiving.append(make(ReceivingChain, (counter, ChainKey(key), NO_KEYS)))
+    return make(EpochChain, (newest, root, is_initiator, tuple(sending), tuple(receiving))), counts, end
+
+
+def _check_end(data: bytes, position: int) -> None:
+    if position != len(data):
+        raise _corrupt(f"it has {len(data)} bytes, {position} expected")
 
 
 def _with_skipped(state: SpqrState, counts: Mapping[int, int], skipped: Callable[[int], bytes | None]) -> SpqrState:
     """A state with its skipped keys, which are looked up."""
-    if not counts:
-        return state
     chain = state.chain
     first = chain.epoch + 1 - len(chain.receiving)
     receiving = tuple(
