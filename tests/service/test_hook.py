@@ -27,6 +27,7 @@ from tests.service.lab import (
 from whisperkit.ids import ConversationId, InboxSeq
 from whisperkit.service import Hook, ServiceConfig
 from whisperkit.service import delivery as deliveries
+from whisperkit.service.link import DeviceLink
 from whisperkit.strategy import Strategy
 from whisperkit.sync import frames
 from whisperkit.sync.cursor import Cursor
@@ -238,6 +239,19 @@ def test_a_connection_that_breaks_at_the_goodbye_ends_nothing_else(lab: Lab, tol
 
     assert told.closed == [ByeCode.TRY_LATER]
     assert bob.last(frames.Head)
+
+
+def test_a_device_that_would_get_a_frame_that_cannot_be_written_is_told_to_come_again(lab: Lab, told: Told) -> None:
+    alice, bob = lab.phone(ALICE), lab.phone(BOB)
+    link = lab.g1.gateway.links.get(ALICE)
+    assert isinstance(link, DeviceLink)
+
+    link.send(frames.Registered())  # it has no place any more
+    lab.settle()
+
+    assert alice.bye is ByeCode.TRY_LATER
+    assert told.closed == [ByeCode.TRY_LATER]
+    assert bob.bye is None
 
 
 def test_frames_are_counted_both_ways(lab: Lab, told: Told) -> None:

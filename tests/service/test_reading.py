@@ -243,6 +243,44 @@ def test_a_range_is_answered_as_far_as_its_limit_goes(lab: Lab) -> None:
     assert ([row.conv_seq for row in two.rows], two.upto) == ([first + 3, first + 4, first + 5], first + 5)
 
 
+def test_a_range_of_large_rows_is_answered_as_far_as_one_message_goes(lab: Lab) -> None:
+    lab.group(*EVERYBODY)
+    alice, bob = lab.phone(ALICE), lab.phone(BOB)
+    first = lab.head(TEAM).seq
+    for _ in range(40):
+        alice.send(TEAM, bytes(frames.MAX_SHARED_BYTES))
+        lab.settle()
+
+    seen: list[int] = []
+    upto = first
+    while upto < first + 40:
+        bob.say(span_of(TEAM, upto, first + 40, limit=200))
+        lab.settle()
+        assert bob.bye is None
+        answer = bob.last(frames.Rows)
+        assert answer.upto > upto
+        seen += [row.conv_seq for row in answer.rows]
+        upto = answer.upto
+
+    assert seen == list(range(first + 1, first + 41))
+    assert len(bob.all(frames.Rows)) < 20
+
+
+def test_a_range_of_small_rows_is_one_answer(lab: Lab) -> None:
+    lab.group(*EVERYBODY)
+    alice, bob = lab.phone(ALICE), lab.phone(BOB)
+    first = lab.head(TEAM).seq
+    for _ in range(150):
+        alice.send(TEAM)
+        lab.settle(0.05)
+    lab.settle(2.0)
+
+    bob.say(span_of(TEAM, first, first + 150, limit=200))
+    lab.settle()
+
+    assert [row.conv_seq for row in bob.last(frames.Rows).rows] == list(range(first + 1, first + 151))
+
+
 def test_who_left_reads_up_to_the_leaving(lab: Lab) -> None:
     lab.group(*EVERYBODY)
     alice, frank = lab.phone(ALICE), lab.phone(FRANK)

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Collection, Sequence
 from functools import partial
 
-from whisperkit.errors import OutOfTurnError, UnauthorisedError, UsageError
+from whisperkit.errors import OutOfTurnError, UnauthorisedError, UsageError, WhisperError
 from whisperkit.ids import ConversationId, ConversationSeq, DeviceId
 from whisperkit.runtime import Mailbox
 from whisperkit.service.acks import AckSaver
@@ -147,6 +147,10 @@ class Gateway:
             for link in dirty:
                 try:
                     link.flush()
+                except WhisperError:
+                    # A frame that cannot be written is a fault of ours: the device is told, and not left waiting.
+                    log.exception("frames not written", extra={"device": str(link.device) if link.is_known else None})
+                    link.bye(ByeCode.TRY_LATER, retry_after_s=5)
                 except Exception:
                     # Whatever a framework raises for a connection that is gone.
                     log.info("link lost", extra={"device": str(link.device) if link.is_known else None}, exc_info=True)

@@ -17,6 +17,7 @@ from whisperkit.service.members import Membership
 from whisperkit.sync import conversation as conversations
 from whisperkit.sync import frames
 from whisperkit.sync import inbox as inboxes
+from whisperkit.sync.codec import MAX_MESSAGE_BYTES
 from whisperkit.sync.cursor import Cursor
 from whisperkit.sync.frames import ByeCode, EntryKind
 from whisperkit.sync.roster import is_in_audience
@@ -26,6 +27,12 @@ __all__ = ["Reader"]
 
 log = logging.getLogger("whisperkit.service")
 
+# Rows of a conversation that are read at once: each may be a mebibyte.
+PIECE_ROWS: Final = 64
+# What one answer to RANGE holds, beside the names in it: so that it fits into a message.
+MAX_ANSWER_BYTES: Final = MAX_MESSAGE_BYTES - 1_024
+# A row without its bodies: its identity, its sender and numbers.
+ROW_BYTES: Final = 256
 # Pulled conversations that one link may follow.
 MAX_FOLLOWED: Final = 1_024
 
@@ -89,11 +96,25 @@ class Reader:
     async def range(self, link: DeviceLink, wanted: frames.Range) -> None:
         """Rows of a conversation, for a member: those of its audience only."""
         head, stays = await self._membership.of(wanted.conv, link.device.user)
+        visible: list[frames.StoredRow] = []
+        upto, room = wanted.after, MAX_ANSWER_BYTES
         limit = min(wanted.limit, frames.MAX_ROWS)
-        rows = await self._catchup.posts(wanted.conv, [post_span(wanted.after, wanted.upto)], limit=limit)
-        upto = rows[-1].seq if len(rows) == limit else ConversationSeq(min(wanted.upto, head))
-        visible = [_stored(row, link.device) for row in rows if _is_pulled(row) and is_in_audience(stays, row.seq)]
-        link.send(frames.Rows(wanted.conv, wanted.after, max(upto, wanted.after), tuple(visible), head))
+        while limit and room > 0:
+            piece = min(limit, PIECE_ROWS)
+            rows = await self._catchup.posts(wanted.conv, [post_span(upto, wanted.upto)], limit=piece)
+            for row in rows:
+                if _is_pulled(row) and is_in_audience(stays, row.seq):
+                    stored = _stored(row, link.device)
+                    room -= ROW_BYTES + len(stored.own or b"") + len(stored.shared or b"")
+                    if room < 0 and visible:
+                        break  # the device asks again from here
+                    visible.append(stored)
+                upto = row.seq
+            if len(rows) < piece and room >= 0:
+                upto = ConversationSeq(max(upto, min(wanted.upto, head)))
+                break
+            limit -= piece
+        link.send(frames.Rows(wanted.conv, wanted.after, upto, tuple(visible), head))
 
     # ---- heads, and followers of conversations that are pulled ----
 
