@@ -13,10 +13,13 @@ import sys
 from collections.abc import Sequence
 from getpass import getpass
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from whisperkit.ids import MAX_DEVICE_NUMBER
+
+if TYPE_CHECKING:
+    from examples.adapters.sealed_lock import Lock
 
 _URL: Final = "ws://127.0.0.1:8080/ws"
 
@@ -47,13 +50,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _chat(asked: argparse.Namespace) -> int:
-    from examples.chat.plain import chat
     from examples.device import device_file
     from examples.passphrase import NoPassphraseError, lock_for
     from examples.server.serve import EXIT_CONFIG
 
-    if not asked.plain:
-        print("the full-screen client is not in this version; going on plainly", file=sys.stderr)
     is_new = not device_file(asked.data, asked.name, asked.device).exists()
     ask = getpass if sys.stdin.isatty() else None
     try:
@@ -61,7 +61,32 @@ def _chat(asked: argparse.Namespace) -> int:
     except NoPassphraseError as error:
         print(error, file=sys.stderr)
         return EXIT_CONFIG
-    return chat(asked.name, url=asked.url, folder=asked.data, number=asked.device, lock=lock, wait_s=asked.wait)
+    if asked.plain or not (sys.stdin.isatty() and sys.stdout.isatty()):
+        from examples.chat.plain import chat
+
+        return chat(asked.name, url=asked.url, folder=asked.data, number=asked.device, lock=lock, wait_s=asked.wait)
+    return _chat_on_screen(asked, lock)
+
+
+def _chat_on_screen(asked: argparse.Namespace, lock: Lock) -> int:
+    from examples.server.serve import EXIT_CONFIG
+    from examples.tui.run import chat_on_screen
+    from examples.tui.settings import SettingsError, load_settings
+
+    try:
+        settings = load_settings(asked.data / "chat.toml")
+    except SettingsError as error:
+        print(error, file=sys.stderr)
+        return EXIT_CONFIG
+    return chat_on_screen(
+        asked.name,
+        url=asked.url,
+        folder=asked.data,
+        number=asked.device,
+        lock=lock,
+        wait_s=asked.wait,
+        settings=settings,
+    )
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -12,14 +12,15 @@ done, and with 69 if some of it is not sent yet.
 from __future__ import annotations
 
 import asyncio
-import os
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Final
 
-from examples.adapters.sealed_lock import Lock, WrongPassphraseError
+from examples.adapters.sealed_lock import Lock
 from examples.chat.commands import Commands
+from examples.chat.exits import EXIT_OK, EXIT_REFUSED, EXIT_UNAVAILABLE, NAME_TAKEN, exit_code
 from examples.chat.names import Names
 from examples.chat.screen import Screen
 from examples.chat.trust import invitation
@@ -27,14 +28,8 @@ from examples.chat.typed import TypedLines
 from examples.device import Phone, open_phone
 from examples.logs import set_up_logging
 from whisperkit.client.events import ConnectionState
-from whisperkit.errors import StoreError
 
-__all__ = ["EXIT_INTERRUPTED", "EXIT_OK", "EXIT_REFUSED", "EXIT_UNAVAILABLE", "chat"]
-
-EXIT_OK: Final = 0
-EXIT_REFUSED: Final = 1
-EXIT_UNAVAILABLE: Final = 69
-EXIT_INTERRUPTED: Final = 130
+__all__ = ["chat"]
 
 _LOOK_S: Final = 0.05
 
@@ -51,19 +46,8 @@ def chat(name: str, *, url: str, folder: Path, number: int, lock: Lock, wait_s: 
         wait_s: How long the end waits for what is on its way.
     """
     set_up_logging("error")
-    try:
-        return asyncio.run(_run(name, url, folder, number, lock, wait_s))
-    except KeyboardInterrupt:
-        return EXIT_INTERRUPTED
-    except BrokenPipeError:  # whoever read the lines has gone; nor must the flush at exit find nobody there
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return EXIT_OK
-    except WrongPassphraseError as error:
-        print(f"{name}.{number} in {folder}: {error}", file=sys.stderr)
-        return EXIT_REFUSED
-    except (StoreError, OSError) as error:
-        print(f"cannot open {name}.{number} in {folder}: {error}", file=sys.stderr)
-        return EXIT_UNAVAILABLE
+    run = partial(_run, name, url, folder, number, lock, wait_s)
+    return exit_code(lambda: asyncio.run(run()), f"{name}.{number}", folder)
 
 
 async def _run(name: str, url: str, folder: Path, number: int, lock: Lock, wait_s: float) -> int:
@@ -79,7 +63,7 @@ async def _run(name: str, url: str, folder: Path, number: int, lock: Lock, wait_
             await asyncio.wait((listening, reading), return_when=asyncio.FIRST_COMPLETED)
             if listening.done():
                 listening.result()
-                print(f"{name} is another device's name: choose another, or come from its folder", file=sys.stderr)
+                print(f"{name} {NAME_TAKEN}", file=sys.stderr)
                 return EXIT_REFUSED
             is_script = not reading.result()
             return await _finish(phone, commands, is_script=is_script, wait_s=wait_s)

@@ -1,0 +1,1 @@
+"""The terminal client on the whole screen."""

@@ -1,0 +1,271 @@
+"""What the screen shows beside the open conversation: the list of conversations, the connection, who is typing.
+
+It stands where the plain client has its `Screen`, so the commands of the plain client work here, too: what they say
+is collected, and what happens is handed on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Final, NamedTuple
+
+from examples.chat.lines import last_seen
+from examples.chat.names import Names, group_label
+from examples.chat.screen import Screen
+from examples.tui.feed import Feed
+from examples.tui.glyphs import Glyphs
+from examples.tui.room import in_order
+from whisperkit.client import Client
+from whisperkit.client.events import (
+    ConnectionChanged,
+    ConnectionState,
+    Event,
+    IdentityChanged,
+    Recorded,
+    TypingHeard,
+)
+from whisperkit.client.history import Record
+from whisperkit.errors import NoSessionError, TransportError
+from whisperkit.ids import ConversationId, DeviceId, UserId
+
+__all__ = ["ChatLine", "Desk"]
+
+TYPING_MS: Final = 5_000
+# Of the end of a conversation, looked at for what waits and what failed.
+_TAIL: Final = 30
+_MAX_TITLE_NAMES: Final = 3
+
+
+class ChatLine(NamedTuple):
+    """A conversation in the list.
+
+    Attributes:
+        conv: Which one.
+        title: What it is called.
+        at_ms: When something was last said there.
+        last: What that was.
+        badge: How many messages wait to be read.
+        failed: How many were not sent.
+        waiting: How many wait to be sent.
+        is_changed: Somebody there has another safety number, and the person has not chosen yet.
+    """
+
+    conv: ConversationId
+    title: str
+    at_ms: int
+    last: str
+    badge: int
+    failed: int
+    waiting: int
+    is_changed: bool
+
+
+class Desk(Screen):
+    """Keeps what is shown.
+
+    Args:
+        client: The device.
+        names: Who is called what.
+        glyphs: The marks.
+        feed: Puts records in words.
+        wall_ms: The clock.
+
+    Attributes:
+        chats: The conversations, the last one first.
+        said: What a command said.
+        devices: How many devices this user has; 0 until it is known.
+        on_event: Told of what happens, after it was noted here.
+    """
+
+    def __init__(self, client: Client, names: Names, *, glyphs: Glyphs, feed: Feed, wall_ms: Callable[[], int]) -> None:
+        self.said: list[str] = []
+        super().__init__(client, names, say=self.said.append, wall_ms=wall_ms)
+        self.devices = 0
+        self.on_event: Callable[[Event], Awaitable[None]] | None = None
+        self._glyphs = glyphs
+        self._feed = feed
+        self._lines: dict[ConversationId, ChatLine] = {}
+        self._typing: dict[tuple[ConversationId, UserId], int] = {}
+        self._verified: dict[UserId, bool] = {}
+        self._caught_up_from: int | None = None
+        self._retry_at_ms = 0
+
+    # ---- what happens ----
+
+    async def hear(self, event: Event) -> None:
+        """Note what happens, and hand it on."""
+        match event:
+            case ConnectionChanged(state, retry_in_s):
+                await super().hear(event)
+                self._typing.clear()  # whoever was typing may have stopped unheard
+                self._retry_at_ms = self.wall_ms() + int((retry_in_s or 0.0) * 1_000)
+                if state is not ConnectionState.CATCHING_UP:
+                    self._caught_up_from = None
+            case IdentityChanged(device, _, _):
+                await super().hear(event)
+                self._verified.pop(device.user, None)
+            case TypingHeard(conv, user):
+                self._typing[conv, user] = self.wall_ms() + TYPING_MS
+            case Recorded(record, _):
+                self._note_sender(record)
+            case _:
+                pass
+        self.said.clear()  # what the plain client would print
+        if self.on_event is not None:
+            await self.on_event(event)
+
+    def _note_sender(self, record: Record) -> None:
+        if record.sender is not None:
+            self.note_people(record.conv, (record.sender.user,))
+            self._typing.pop((record.conv, record.sender.user), None)
+
+    # ---- the list ----
+
+    @property
+    def chats(self) -> list[ChatLine]:
+        """The conversations, the last one first."""
+        return sorted(self._lines.values(), key=lambda line: (-line.at_ms, line.title))
+
+    async def look_at_all(self) -> None:
+        """Look at all conversations."""
+        for chat in await self._client.chats():
+            await self.look_at(chat.conv)
+
+    async def look_at(self, conv: ConversationId) -> None:
+        """Look at a conversation again."""
+        chat = await self._client.chat(conv)
+        records = in_order(await self._client.history(conv, limit=_TAIL))
+        for record in records:
+            if record.sender is not None:
+                self.note_people(conv, (record.sender.user,))
+        is_group = await self.other_in(conv) is None
+        own = [one for one in records if one.sender == self._client.device]
+        shown = [(one, words) for one in records if (words := self._feed.words(one)) is not None]
+        self._lines[conv] = ChatLine(
+            conv,
+            await self.title_of(conv),
+            shown[-1][0].at_ms if shown else 0,
+            self._preview(*shown[-1], is_group=is_group) if shown else "",
+            chat.badge,
+            sum(bool(one.failed) for one in own),
+            sum(not one.seq and not one.failed for one in own),
+            bool(await self.changed_in(conv)),
+        )
+
+    def _preview(self, record: Record, words: str, *, is_group: bool) -> str:
+        words = " ".join(words.split())
+        if record.failed:
+            return f"not sent: {words}"
+        sender = None if record.sender is None else record.sender.user
+        if sender == self._client.device.user:
+            return f"you: {words}"
+        return f"{self._names.name_of(sender)}: {words}" if is_group and sender is not None else words
+
+    async def title_of(self, conv: ConversationId) -> str:
+        """What a conversation is called: the other one, or a group's label and the first of its members."""
+        other = await self.other_in(conv)
+        if other is not None:
+            return self._names.name_of(other)
+        membership = (await self._client.chat(conv)).membership
+        if membership is None:
+            return f"{group_label(conv)}, left"
+        others = [self._names.name_of(one) for one in membership.members if one != self._client.device.user]
+        more = f" +{len(others) - _MAX_TITLE_NAMES}" if len(others) > _MAX_TITLE_NAMES else ""
+        return f"{group_label(conv)} {', '.join(others[:_MAX_TITLE_NAMES])}{more}"
+
+    # ---- the people in a conversation ----
+
+    async def changed_in(self, conv: ConversationId) -> list[IdentityChanged]:
+        """The safety numbers that are other ones, of those who are in a conversation."""
+        if not self.changed:
+            return []
+        other = await self.other_in(conv)
+        membership = (await self._client.chat(conv)).membership
+        here = {other} if other is not None else set(membership.members if membership is not None else ())
+        return [event for device, event in self.changed.items() if device.user in here]
+
+    async def is_blocked(self, conv: ConversationId) -> bool:
+        """Whether nothing is to be sent there until the person has chosen: a number that was verified has changed."""
+        return any(event.was_verified for event in await self.changed_in(conv))
+
+    async def accept(self, device: DeviceId) -> None:
+        """Go on with a device whose safety number is another one."""
+        await self._client.accept_identity(device, self.changed[device].identity_key)
+        self.changed.pop(device, None)
+
+    async def look_at_devices(self) -> None:
+        """Ask how many devices this user has."""
+        with suppress(TransportError):  # asked again with the next connection
+            self.devices = len(await self._client.devices_of([self._client.device.user]))
+
+    async def is_verified(self, user: UserId) -> bool:
+        """Whether the safety numbers with all devices of somebody were compared, as far as is known here."""
+        with suppress(TransportError, NoSessionError):
+            devices = await self._client.devices_of([user])
+            self._verified[user] = bool(devices) and all([await self._client.is_verified(one) for one in devices])
+        return self._verified.get(user, False)
+
+    async def presence_of(self, conv: ConversationId) -> str:
+        """How those are who are in a conversation: presence, typing, how many they are."""
+        other = await self.other_in(conv)
+        parts: list[str] = []
+        if other is None:
+            chat = await self._client.chat(conv)
+            if chat.membership is not None and chat.membership.is_whole:
+                parts.append(f"{len(chat.membership.members):,} people")
+        elif self._client.state is ConnectionState.LIVE:
+            seen = last_seen(self._client.presence(other), now_ms=self.wall_ms())
+            if seen != "not known":
+                parts.append(f"{self._glyphs.online} online" if seen == "online" else seen)
+        if typing := self._typing_in(conv):
+            names = "" if other is not None else ", ".join(map(self._names.name_of, typing)) + " "
+            parts.append(f"{names}typing {self._glyphs.more}")
+        return f" {self._glyphs.dot} ".join(parts)
+
+    def _typing_in(self, conv: ConversationId) -> list[UserId]:
+        now = self.wall_ms()
+        self._typing = {key: until for key, until in self._typing.items() if until > now}
+        return [user for (where, user) in self._typing if where == conv]
+
+    # ---- the connection ----
+
+    def connection(self) -> str:
+        """How the device stands with the server, in words behind a mark."""
+        client, state = self._client, self._client.state
+        return f"{self._glyphs.states[state]} {self._connection_words(client, state)}"
+
+    def _connection_words(self, client: Client, state: ConnectionState) -> str:
+        match state:
+            case ConnectionState.LIVE:
+                many = f" {self._glyphs.dot} {self.devices} devices" if self.devices > 1 else ""
+                return f"live{many}"
+            case ConnectionState.CATCHING_UP:
+                return f"catching up{self._how_far(client)}"
+            case ConnectionState.OFFLINE if self.is_waiting_for_link:
+                return "waits to be linked"
+            case ConnectionState.OFFLINE:
+                return self._offline_words()
+            case ConnectionState.REPLACED:
+                return "replaced by another connection, /connect takes it back"
+            case ConnectionState.REFUSED:
+                return "refused: this device was taken out of the account"
+
+    def _how_far(self, client: Client) -> str:
+        if client.cursor is None or client.head is None:
+            return ""
+        if self._caught_up_from is None:
+            self._caught_up_from = client.cursor.seq
+        total = client.head.seq - self._caught_up_from
+        return f" {client.cursor.seq - self._caught_up_from:,} of {total:,}" if total > 0 else ""
+
+    def _offline_words(self) -> str:
+        waiting = sum(line.waiting for line in self.chats)
+        parts = [
+            "offline" if self.offline_since_ms is None else f"offline since {self._feed.clock(self.offline_since_ms)}"
+        ]
+        if waiting:
+            parts.append(f"{waiting} waiting")
+        if (left := self._retry_at_ms - self.wall_ms()) > 0:
+            parts.append(f"next try {-(-left // 1_000)} s")
+        return ", ".join(parts)

@@ -1,0 +1,250 @@
+"""What is shown of a conversation, one item after the other: days, the unread divider, messages with their marks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from datetime import date, tzinfo
+from enum import Enum
+from typing import Final, NamedTuple, TypeAlias
+
+from examples.chat.lines import Who, file_name, harmless, local, what_changed
+from examples.tui.glyphs import Glyphs
+from examples.tui.room import Progress, Room
+from whisperkit.client.content import Attachment, Text
+from whisperkit.client.events import IdentityChanged
+from whisperkit.client.history import Note, Record
+from whisperkit.ids import UserId
+from whisperkit.receipts import MessageStatus
+
+__all__ = ["Changed", "Day", "Divider", "Feed", "Item", "Mark", "Role", "Said", "Sending", "Told", "size_in_words"]
+
+BAR_CELLS: Final = 10
+FAILED_KEYS: Final = "r retry · c copy · Del delete"
+
+
+class Role(Enum):
+    """What a piece of text is; the theme says how that looks."""
+
+    PLAIN = "plain"
+    DIM = "dim"
+    NAME = "name"
+    READ = "read"
+    FAILED = "failed"
+    NOTE = "note"
+    DIVIDER = "divider"
+    WARNING = "warning"
+
+
+class Mark(NamedTuple):
+    """How far a message has come.
+
+    Attributes:
+        text: The mark.
+        role: What it is.
+    """
+
+    text: str
+    role: Role
+
+
+class Said(NamedTuple):
+    """A message.
+
+    Attributes:
+        record: It.
+        name: Whose.
+        at: The time of day.
+        text: Its words, with line breaks.
+        role: How they look.
+        mark: How far it has come, if it is an own one.
+        below: What can be done with it.
+    """
+
+    record: Record
+    name: str
+    at: str
+    text: str
+    role: Role = Role.PLAIN
+    mark: Mark | None = None
+    below: str = ""
+
+
+class Sending(NamedTuple):
+    """A file on its way to the server.
+
+    Attributes:
+        number: Which one.
+        name: Who sends.
+        at: The time of day.
+        text: What it is.
+        part: How much of it is there, from 0 to 1; `None` while it is encrypted.
+        rate: Bytes a second.
+        is_paused: Whether it goes on.
+        problem: Why it does not.
+    """
+
+    number: str
+    name: str
+    at: str
+    text: str
+    part: float | None = None
+    rate: float = 0.0
+    is_paused: bool = False
+    problem: str = ""
+
+
+class Day(NamedTuple):
+    """A new day begins."""
+
+    text: str
+
+
+class Divider(NamedTuple):
+    """What is below was not read when the conversation was opened."""
+
+    text: str
+
+
+class Told(NamedTuple):
+    """Somebody came or went."""
+
+    record: Record
+    text: str
+
+
+class Changed(NamedTuple):
+    """Somebody has another safety number."""
+
+    event: IdentityChanged
+    text: str
+    below: str
+
+
+Item: TypeAlias = Said | Sending | Day | Divider | Told | Changed
+
+
+class Feed:
+    """Makes items.
+
+    Args:
+        who: What users are called.
+        own: This user.
+        glyphs: The marks.
+        wall_ms: The clock.
+        zone: Where the person is; `None` for what the system says.
+    """
+
+    def __init__(
+        self, who: Who, own: UserId, *, glyphs: Glyphs, wall_ms: Callable[[], int], zone: tzinfo | None
+    ) -> None:
+        self._who = who
+        self._own = own
+        self._glyphs = glyphs
+        self._wall_ms = wall_ms
+        self._zone = zone
+
+    def items(
+        self, room: Room, *, is_group: bool, sending: Sequence[Sending] = (), changed: Iterable[IdentityChanged] = ()
+    ) -> list[Item]:
+        """What is shown of a conversation."""
+        items: list[Item] = []
+        day: date | None = None
+        is_divided = room.first_unread is None
+        for record in room.records:
+            item = self._item(record, room, is_group=is_group)
+            if item is None:
+                continue
+            at = local(record.at_ms, self._zone).date()
+            if at != day:
+                day = at
+                items.append(Day(f"{at:%A} {at.day} {at:%B}" + (f" {at.year}" if at.year != self._today.year else "")))
+            if not is_divided and record.seq and room.first_unread is not None and record.seq >= room.first_unread:
+                items.append(Divider(f"{room.unread} unread"))
+                is_divided = True
+            items.append(item)
+        return [*items, *sending, *map(self._changed, changed)]
+
+    @property
+    def _today(self) -> date:
+        return local(self._wall_ms(), self._zone).date()
+
+    def clock(self, at_ms: int) -> str:
+        """The time of day."""
+        return f"{local(at_ms, self._zone):%H:%M}"
+
+    def day_or_clock(self, at_ms: int) -> str:
+        """The time of day; the day of the week before today; the date when that is longer ago."""
+        at = local(at_ms, self._zone).date()
+        days = (self._today - at).days
+        return self.clock(at_ms) if days < 1 else f"{at:%a}" if days < 7 else f"{at.day} {at:%b}"
+
+    def words(self, record: Record) -> str | None:
+        """What a record says; `None` for what is not shown."""
+        if record.note is Note.UNREADABLE:
+            return f"{self._glyphs.unreadable} waiting for this message"
+        if record.note is Note.ROSTER:
+            return what_changed(record.content, record.sender, self._who)
+        match record.what:
+            case Text(text, _):
+                return harmless(text)
+            case Attachment() as file:
+                return "  ".join(filter(None, (self.file_words(file), harmless(file.caption))))
+            case _:
+                return None
+
+    def file_words(self, file: Attachment) -> str:
+        """A file's name and size."""
+        return f"{self._glyphs.file} {file_name(file.pointer.name)}  {size_in_words(file.pointer.size)}"
+
+    def _item(self, record: Record, room: Room, *, is_group: bool) -> Item | None:
+        words = self.words(record)
+        if words is None or (record.note is Note.ROSTER and not is_group):
+            return None
+        if record.note is Note.ROSTER:
+            return Told(record, words)
+        name = "the server" if record.sender is None else self._who(record.sender.user)
+        said = Said(record, name, self.clock(record.at_ms), words)
+        if record.note is Note.UNREADABLE:
+            return said._replace(role=Role.DIM)
+        if record.sender is None or record.sender.user != self._own:
+            return said
+        if record.failed:
+            mark = Mark(f"{self._glyphs.failed} not sent: {record.failed}", Role.FAILED)
+            return said._replace(mark=mark, below=FAILED_KEYS)
+        if not record.seq:
+            return said._replace(role=Role.DIM, mark=Mark(self._glyphs.pending, Role.DIM))
+        return said._replace(mark=self._mark(room.progress.get(record.message_id), is_group=is_group))
+
+    def _mark(self, progress: Progress | None, *, is_group: bool) -> Mark:
+        glyphs = self._glyphs
+        if progress is None or progress.status is MessageStatus.PENDING:
+            return Mark(glyphs.sent, Role.DIM)  # of another device of this user, or not looked at yet
+        match progress.status:
+            case MessageStatus.READ:
+                return Mark(glyphs.read, Role.READ)
+            case MessageStatus.DELIVERED:
+                return Mark(glyphs.delivered, Role.DIM)
+            case _:
+                tally = progress.tally
+                part = f" {tally.delivered}/{tally.audience}" if is_group and tally.delivered else ""
+                return Mark(f"{glyphs.sent}{part}", Role.DIM)
+
+    def _changed(self, event: IdentityChanged) -> Changed:
+        name = f"{self._who(event.device.user)}"
+        text = (
+            f"{self._glyphs.changed} {name} has a new safety number ({name}.{event.device.number}). "
+            "Most of the time that is a new phone, or the program set up anew; it can be somebody in between."
+        )
+        if event.was_verified:
+            text += " You had compared the old one, so nothing is sent to it until you choose."
+        return Changed(event, text, "v compare the new number · a go on without")
+
+
+def size_in_words(size: int) -> str:
+    """A number of bytes as people say it."""
+    if size < 1_000:
+        return f"{size} B"
+    for unit, step in (("kB", 1e3), ("MB", 1e6), ("GB", 1e9)):
+        if size < 999.5 * step:
+            return f"{size / step:.1f} {unit}" if size < 99.5 * step else f"{size / step:.0f} {unit}"
+    return f"{size / 1e12:.1f} TB"

@@ -1,0 +1,170 @@
+"""Items as lines of a certain width: pure, so that what the screen shows can be tested without one."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Final, NamedTuple, assert_never
+
+from rich.cells import cell_len, chop_cells, set_cell_size
+
+from examples.tui.feed import BAR_CELLS, Changed, Day, Divider, Item, Mark, Role, Said, Sending, Told, size_in_words
+from examples.tui.glyphs import Glyphs
+
+__all__ = ["Line", "Piece", "lay_out", "shorten", "wrap"]
+
+MAX_NAME: Final = 12
+MAX_NAME_NARROW: Final = 8
+NARROW: Final = 60
+_AT_CELLS: Final = 5
+_MARK_CELLS: Final = 2
+_MIN_TEXT: Final = 8
+_WORD: Final = re.compile(r"\S+[ ]*|[ ]+")
+
+
+class Piece(NamedTuple):
+    """Some text of one kind."""
+
+    text: str
+    role: Role
+
+
+class Line(NamedTuple):
+    """A line on the screen.
+
+    Attributes:
+        item: The number of the item that it belongs to.
+        pieces: What it says.
+    """
+
+    item: int
+    pieces: tuple[Piece, ...]
+
+    @property
+    def text(self) -> str:
+        """Its text alone."""
+        return "".join(piece.text for piece in self.pieces)
+
+
+def wrap(text: str, width: int) -> list[str]:
+    """Break text into lines between words, and within those that are too long; its own line breaks stay."""
+    lines: list[str] = []
+    for paragraph in text.split("\n"):
+        line = ""
+        for word in _WORD.findall(paragraph):
+            if cell_len(line + word.rstrip(" ")) <= width:
+                line += word
+                continue
+            if line.strip():
+                lines.append(line.rstrip(" "))
+            *full, line = chop_cells(word, width) or [""]
+            lines += full
+        lines.append(line.rstrip(" "))
+    return lines
+
+
+def shorten(text: str, width: int, more: str) -> str:
+    """The text, or as much of it as fits, with a sign that there is more."""
+    if cell_len(text) <= width:
+        return text
+    return set_cell_size(text, max(0, width - cell_len(more))).rstrip() + more
+
+
+def lay_out(items: Sequence[Item], *, width: int, glyphs: Glyphs) -> list[Line]:
+    """Turn items into lines."""
+    named = [item.name for item in items if isinstance(item, Said | Sending)]
+    most = MAX_NAME_NARROW if width < NARROW else MAX_NAME
+    name_cells = min(max(map(cell_len, named), default=3), most)
+    page = _Page(width, name_cells, glyphs)
+    for number, item in enumerate(items):
+        page.add(number, item)
+    return page.lines
+
+
+class _Page:
+    def __init__(self, width: int, name_cells: int, glyphs: Glyphs) -> None:
+        self.lines: list[Line] = []
+        self._width = width
+        self._name_cells = name_cells
+        self._glyphs = glyphs
+        self._indent = name_cells + 1 + _AT_CELLS + 2
+        self._text_cells = max(_MIN_TEXT, width - self._indent - _MARK_CELLS - 1)
+
+    def add(self, number: int, item: Item) -> None:
+        """Add the lines of an item."""
+        match item:
+            case Day(text):
+                self._rule(number, text, Role.NOTE)
+            case Divider(text):
+                self._rule(number, text, Role.DIVIDER)
+            case Told(_, text):
+                for line in wrap(text, max(_MIN_TEXT, self._width - 4)):
+                    self._put(number, Piece(f"  {line}", Role.NOTE))
+            case Changed(_, text, below):
+                for line in wrap(text, max(_MIN_TEXT, self._width - 2)):
+                    self._put(number, Piece(line, Role.WARNING))
+                self._put(number, Piece(f"  {below}", Role.NOTE))
+            case Said():
+                self._said(number, item)
+            case Sending():
+                self._sending(number, item)
+            case _:
+                assert_never(item)
+
+    def _rule(self, number: int, text: str, role: Role) -> None:
+        text = f" {shorten(text, max(1, self._width - 4), self._glyphs.more)} "
+        left = max(0, self._width - cell_len(text)) // 2
+        right = max(0, self._width - cell_len(text) - left)
+        self._put(number, Piece(f"{self._glyphs.rule * left}{text}{self._glyphs.rule * right}", role))
+
+    def _said(self, number: int, item: Said) -> None:
+        self._block(number, item.name, item.at, wrap(item.text, self._text_cells), item.role, item.mark)
+        if item.below:
+            for line in wrap(item.below, max(_MIN_TEXT, self._width - self._indent)):
+                self._put(number, Piece(" " * self._indent + line, Role.NOTE))
+
+    def _sending(self, number: int, item: Sending) -> None:
+        glyphs = self._glyphs
+        if item.problem:
+            how = f"{glyphs.failed} {item.problem} · p go on · Del give up"
+        elif item.is_paused:
+            how = f"paused at {_percent(item.part)} · p go on · Del give up"
+        elif item.part is None:
+            how = "encrypting"
+        else:
+            full = int(item.part * BAR_CELLS)
+            rate = f" {size_in_words(int(item.rate))}/s" if item.rate else ""
+            how = f"{glyphs.filled * full}{glyphs.empty * (BAR_CELLS - full)} {_percent(item.part)}{rate} · p pause"
+        lines = wrap(f"{item.text}  {how}", self._text_cells)
+        self._block(number, item.name, item.at, lines, Role.DIM, Mark(glyphs.pending, Role.DIM))
+
+    def _block(self, number: int, name: str, at: str, lines: Sequence[str], role: Role, mark: Mark | None) -> None:
+        shown = shorten(name, self._name_cells, self._glyphs.more)
+        head = (
+            Piece(f"{shown}{' ' * (self._name_cells - cell_len(shown))} ", Role.NAME),
+            Piece(f"{at:<{_AT_CELLS}}  ", Role.NOTE),
+        )
+        for place, line in enumerate(lines):
+            start = head if place == 0 else (Piece(" " * self._indent, Role.PLAIN),)
+            is_last = place == len(lines) - 1
+            room = self._width - self._indent - cell_len(line)
+            if mark is None or not is_last:
+                self._put(number, *start, Piece(line, role))
+            elif cell_len(mark.text) < room:
+                gap = " " * (room - cell_len(mark.text))
+                self._put(number, *start, Piece(line, role), Piece(gap, Role.PLAIN), Piece(mark.text, mark.role))
+            else:
+                self._put(number, *start, Piece(line, role))
+                self._mark_below(number, mark)
+
+    def _mark_below(self, number: int, mark: Mark) -> None:
+        for line in wrap(mark.text, max(_MIN_TEXT, self._width - 2)):
+            gap = " " * max(0, self._width - cell_len(line))
+            self._put(number, Piece(gap, Role.PLAIN), Piece(line, mark.role))
+
+    def _put(self, number: int, *pieces: Piece) -> None:
+        self.lines.append(Line(number, pieces))
+
+
+def _percent(part: float | None) -> str:
+    return f"{int((part or 0.0) * 100)} %"

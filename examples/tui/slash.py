@@ -1,0 +1,58 @@
+"""Commands that are typed: those of the plain client, some of them with a better answer than lines."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from examples.tui.app import ChatApp
+
+__all__ = ["run_command"]
+
+
+async def run_command(app: ChatApp, line: str) -> None:
+    """Do what a line says, which begins with a slash."""
+    word, _, rest = line.strip().partition(" ")
+    better = _BETTER.get(word)
+    if better is not None and await better(app, rest.strip()):
+        return
+    here = app.desk.here
+    app.desk.said.clear()
+    await app.commands.take(line.strip())
+    said = list(app.desk.said)
+    app.desk.said.clear()
+    if app.commands.is_over:
+        app.exit(0)
+    elif app.desk.here is not None and app.desk.here != here:
+        await app.open_chat(app.desk.here)
+    elif app.desk.here is not None and word in ("/to", "/group"):
+        app.composer.focus()
+    else:
+        app.tell(word, said)
+    app.draw()
+
+
+async def _keys(app: ChatApp, rest: str) -> bool:
+    app.action_keys()
+    return True
+
+
+async def _chats(app: ChatApp, rest: str) -> bool:
+    app.main_screen.remove_class("-in-room")
+    app.chat_list.focus()
+    return True
+
+
+async def _history(app: ChatApp, rest: str) -> bool:
+    app.view.focus()
+    app.view.action_page(-1)
+    return True
+
+
+# Each is given what follows the word, and says whether that was all.
+_BETTER: Final[dict[str, Callable[[ChatApp, str], Awaitable[bool]]]] = {
+    "/help": _keys,
+    "/chats": _chats,
+    "/history": _history,
+}
