@@ -12,6 +12,7 @@ from tests.service.lab import (
     BOB,
     CAROL,
     CHAT,
+    DAVE,
     LIMITS,
     TEAM,
     Lab,
@@ -26,10 +27,11 @@ from whisperkit.service import Hook, ServiceConfig, gateway, owners
 from whisperkit.service.adoption import Adopter
 from whisperkit.service.owners import Notes
 from whisperkit.stores import MemoryDirectory
+from whisperkit.strategy import Strategy
 from whisperkit.sync import conversation as conversations
 from whisperkit.sync import frames
 from whisperkit.sync.conversation import Fenced
-from whisperkit.sync.frames import RefusalReason
+from whisperkit.sync.frames import EntryKind, RefusalReason, RosterChange
 from whisperkit.testing import Fault
 from whisperkit.testing.sim_runtime import run_now
 
@@ -155,6 +157,22 @@ def test_several_dead_are_adopted_each_once(quick: Lab) -> None:
     assert sorted(quick.received(CAROL)) == [1, 2]
     assert quick.received(BOB, CHAT) == [1, 2]
     assert quick.received(ALICE, CHAT) == [1, 3]
+    assert listed(quick) == ["g1"]
+
+
+def test_a_group_that_grew_before_its_gateway_died_gets_the_strategy_of_its_size(quick: Lab) -> None:
+    quick.group(ALICE, BOB, CAROL)
+    dead = quick.start("g2")
+    dead.door.hold(commit_to("inbox/"))
+    change = RosterChange(added=(DAVE.user,))
+    quick.phone(ALICE, at=dead).send(TEAM, kind=EntryKind.ROSTER, change=change)
+    quick.settle()
+    quick.crash(dead)
+    quick.settle(ADOPTED_S)
+
+    assert quick.head(TEAM).members == LIMITS.direct_below
+    assert quick.head(TEAM).strategy is Strategy.MID
+    assert quick.received(DAVE, TEAM) == [2]
     assert listed(quick) == ["g1"]
 
 

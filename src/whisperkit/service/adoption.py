@@ -21,10 +21,10 @@ from whisperkit.service.catchup import CatchUp
 from whisperkit.service.codecs import CONVERSATION
 from whisperkit.service.core import Core
 from whisperkit.service.finishing import Finisher
-from whisperkit.service.poster import settle
+from whisperkit.service.poster import Poster, settle
 from whisperkit.service.working_set import WorkingSet
 from whisperkit.sync import conversation as conversations
-from whisperkit.sync.conversation import Fenced
+from whisperkit.sync.conversation import Conversation
 
 __all__ = ["Adopter"]
 
@@ -38,12 +38,14 @@ class Adopter:
         core: The gateway.
         catchup: Reads the list of gateways, and notes.
         finisher: Finishes what was left.
+        poster: Changes a strategy that was left behind.
     """
 
-    def __init__(self, core: Core, catchup: CatchUp, finisher: Finisher) -> None:
+    def __init__(self, core: Core, catchup: CatchUp, finisher: Finisher, poster: Poster) -> None:
         self._core = core
         self._catchup = catchup
         self._finisher = finisher
+        self._poster = poster
         self._gone_since: dict[Owner, float] = {}
         self._heir: Owner | None = None  # the life of this gateway that has adopted all before it
 
@@ -113,8 +115,10 @@ class Adopter:
         ):
             noted, conv = owners.owner_of_note(owner.gateway, row.key)
             try:
-                await self._core.executor.run(_Fence(conv, noted))
+                head = await self._core.executor.run(_Fence(conv, noted))
                 is_settled = await settle(self._core, self._finisher, noted, conv)
+                # Who changes the members sees to the strategy afterwards, and may have died between.
+                self._poster.fit_strategy(conv, head)
             except Exception:
                 # One conversation that cannot be finished must not keep the others waiting.
                 log.warning("note not adopted", extra={"conversation": conv}, exc_info=True)
@@ -124,16 +128,18 @@ class Adopter:
 
 
 class _Fence:
-    """Refuses posts by an owner from now on."""
+    """Refuses posts by an owner from now on, and answers the head."""
 
     def __init__(self, conv: ConversationId, owner: Owner) -> None:
         self.lane: Partition = conversations.partition(conv)
         self._owner = owner
 
-    def run(self, work: WorkingSet) -> Fenced:
+    def run(self, work: WorkingSet) -> Conversation:
         state = work.state(self.lane, CONVERSATION)
         step = conversations.fence(state, self._owner)
-        return work.apply(self.lane, step) if step.changes(state) else step.answer
+        if step.changes(state):
+            work.apply(self.lane, step)
+        return step.state
 
 
 class _End:

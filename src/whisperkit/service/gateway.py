@@ -85,7 +85,7 @@ class Gateway:
         self.asides = Asides(core, self.catchup, self.deliver)
         self.presences = Presences(core, self.links, self.ticks.board)
         self.house = House(core, self.links, lambda: self._open, self.finisher, self.poster)
-        self.adopter = Adopter(core, self.catchup, self.finisher)
+        self.adopter = Adopter(core, self.catchup, self.finisher, self.poster)
         self.requests = DeviceRequests(self.people, self.acks, self.links, self.sweeper)
         self.greeter = Greeter(
             core,

@@ -25,7 +25,7 @@ from whisperkit.service.posting import ChangeRoster, ChangeStrategy, PostMessage
 from whisperkit.service.working_set import WorkingSet
 from whisperkit.strategy import Strategy
 from whisperkit.sync import conversation as conversations
-from whisperkit.sync.conversation import Fenced, Posted, Repeat, Unchanged, Unfinished
+from whisperkit.sync.conversation import Conversation, Fenced, Posted, Repeat, Unchanged, Unfinished
 from whisperkit.sync.frames import EntryKind
 from whisperkit.sync.rows import PostRow
 
@@ -300,13 +300,12 @@ class Poster:
         def then(result: PostResult | Failed) -> None:
             done(result)
             if not isinstance(result, Failed):
-                self.fit_strategy(conv, result)
+                self.fit_strategy(conv, result.conversation)
 
         return then
 
-    def fit_strategy(self, conv: ConversationId, result: PostResult) -> None:
+    def fit_strategy(self, conv: ConversationId, head: Conversation) -> None:
         """Change the strategy if the number of members asks for it."""
-        head = result.conversation
         # Whether all is finished is looked at by the rule itself, in the commit that changes the strategy.
         wanted = next_strategy(head.strategy, head.members, is_drained=True, limits=self._core.config.fanout)
         if wanted is not head.strategy:
