@@ -7,7 +7,9 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -25,7 +27,7 @@ class Program:
     Args:
         command: What it is.
         folder: Where it runs.
-        patience_s: How long it may say nothing of what is waited for.
+        patience_s: How long what is waited for may take.
     """
 
     def __init__(self, command: Sequence[str | Path], folder: Path, *, patience_s: float = PATIENCE_S) -> None:
@@ -73,11 +75,12 @@ class Program:
 
     def until(self, line: str) -> None:
         """Read until it has said a line."""
+        deadline = time.monotonic() + self._patience_s
         while line not in self.lines:
-            try:
-                came = self._came.get(timeout=self._patience_s)
-            except queue.Empty:
-                came = None
+            came = None
+            if (left_s := deadline - time.monotonic()) > 0:  # also for one that never stops talking
+                with suppress(queue.Empty):
+                    came = self._came.get(timeout=left_s)
             said = "\n".join(self.lines[-20:])
             assert came is not None, f"{line!r} was not said; the last was\n{said}\n{self._errors.read_text()}"
             self.lines.append(came)
@@ -107,8 +110,8 @@ class Program:
         assert self._reader is not None  # made with it
         code = process.wait(timeout=PATIENCE_S)
         self._reader.join()
-        while (line := self._came.get()) is not None:
-            self.lines.append(line)
+        while not self._came.empty():  # nobody puts anything into it any more
+            self.lines += filter(None, [self._came.get()])
         for pipe in (process.stdin, process.stdout):
             assert pipe is not None  # both were asked for
             pipe.close()

@@ -87,15 +87,14 @@ export class Chat extends EventEmitter {
   async run() {
     let wait = 250;
     while (!this.isOver) {
-      const began = Date.now();
-      const bye = await this.oneConnection();
+      const { bye, wasLive } = await this.oneConnection();
       if (this.isOver) return;
       if (FINAL.has(bye?.code)) {
         this.isOver = true;
         this.emit('end', FINAL.get(bye.code));
         return;
       }
-      if (Date.now() - began > MAX_RETRY_MS) wait = 250;
+      if (wasLive) wait = 250;
       // Not all at once, when a server comes back that thousands were connected to.
       await sleep(Math.max(wait * (0.5 + Math.random()), 1_000 * (bye?.retry_after_s ?? 0)));
       wait = Math.min(2 * wait, MAX_RETRY_MS);
@@ -113,12 +112,13 @@ export class Chat extends EventEmitter {
     const bye = await connection.ended;
     this.connection = null;
     this.nonce = null;
-    if (this.isLive && !this.isOver) this.emit('offline');
+    const wasLive = this.isLive;
     this.isLive = false;
+    if (wasLive && !this.isOver) this.emit('offline');
     for (const { reject } of this.waiting.values()) reject(new NotNowError('the connection is gone'));
     this.waiting.clear();
     if (connection.error) throw connection.error; // of this program or of its disk: nothing to go on with
-    return bye;
+    return { bye, wasLive };
   }
 
   beat() {
