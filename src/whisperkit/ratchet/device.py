@@ -1,9 +1,10 @@
 """The whole ratchet of one device, as pure functions on its records.
 
-A `Device` holds no keys. Every operation takes the records that it needs (`records_for` and its siblings say
+What counts is in the records. Every operation takes those that it needs (`records_for` and its siblings say
 which), and returns a named result whose first field, `save`, is what to write before anything else is done
 with the result: before a message leaves, together with the history row of a message that came. An operation
-that raises has nothing to save and changed nothing.
+that raises has nothing to save and changed nothing. A `Device` remembers the sessions that it used last, to be spared
+reading them again, and takes them only where the records say the same (`whisperkit.ratchet.remembered`).
 
     sealed = device.encrypt(records, b"hello", remote=phone, wall_ms=now_ms())
     database.save(sealed.save)         # first save ...
@@ -62,6 +63,7 @@ from whisperkit.ratchet.records import (
     signed_prekey_key,
     used_key,
 )
+from whisperkit.ratchet.remembered import RememberedSessions
 from whisperkit.ratchet.replenish import PREKEY_SPANS, replenish
 from whisperkit.ratchet.results import Created, Distributed, GeneratedPreKeys, Opened, Records, Save, Saved, Sealed
 from whisperkit.ratchet.safety_number import SafetyNumber, fingerprint
@@ -85,7 +87,7 @@ def distribution_id(group: ConversationId) -> uuid.UUID:
 
 
 class Device:
-    """The ratchet of one device. It has no state of its own and may be shared.
+    """The ratchet of one device. All of its state is in the records; it may be shared.
 
     Args:
         device_id: Which device; bound into first messages.
@@ -95,6 +97,7 @@ class Device:
     def __init__(self, device_id: DeviceId, *, random_bytes: RandomBytes) -> None:
         self.device_id = device_id
         self._random_bytes = random_bytes
+        self._remembered = RememberedSessions()
 
     def __repr__(self) -> str:
         return f"Device({self.device_id!r})"
@@ -215,7 +218,7 @@ class Device:
         peer = self.peer(records, remote)
         if peer is not None and peer.identity_key == key:
             return Saved({})
-        shelf = SessionShelf(records, remote)
+        shelf = self._shelf(records, remote)
         if shelf.current is not None and shelf.current.parties.remote_identity != key:
             shelf.archive()
         return Saved({**shelf.save, peer_key(remote): encode_peer(Peer(key, wall_ms))})
@@ -254,12 +257,12 @@ class Device:
 
     def has_session(self, records: Records, *, remote: DeviceId, wall_ms: int) -> bool:
         """Whether `encrypt` would find a session: there is a current one, and it did not go unanswered too long."""
-        current = SessionShelf(records, remote).current
+        current = self._shelf(records, remote).current
         return current is not None and not session.is_stale(current, wall_ms=wall_ms)
 
     def archive_session(self, records: Records, *, remote: DeviceId) -> Saved:
         """Put the current session aside: messages in it still open, but none is sent in it."""
-        shelf = SessionShelf(records, remote)
+        shelf = self._shelf(records, remote)
         shelf.archive()
         return Saved(shelf.save)
 
@@ -286,7 +289,7 @@ class Device:
             wall_ms=wall_ms,
             random_bytes=self._random_bytes,
         )
-        shelf = SessionShelf(records, remote)
+        shelf = self._shelf(records, remote)
         shelf.start(initiated)
         return Saved({**shelf.save, **self._trust(records, remote, remote_identity, wall_ms)})
 
@@ -297,7 +300,7 @@ class Device:
             NoSessionError: There is no session to send in, or it went unanswered for more than 30 days.
             UntrustedIdentityError: The session is with another identity key than the one that is trusted.
         """
-        shelf = SessionShelf(records, remote)
+        shelf = self._shelf(records, remote)
         current = shelf.current
         if current is None or session.is_stale(current, wall_ms=wall_ms):
             self._refuse_no_session(records, remote)
@@ -423,6 +426,9 @@ class Device:
 
     # ---- the inside ---------------------------------------------------------------------------------------------
 
+    def _shelf(self, records: Records, remote: DeviceId) -> SessionShelf:
+        return SessionShelf(records, remote, self._remembered)
+
     def _identity(self, records: Records) -> LocalIdentity:
         if IDENTITY_KEY not in records:
             raise UsageError(f"{self.device_id} has no identity yet, or it was not loaded; create_identity makes it")
@@ -442,7 +448,7 @@ class Device:
         first = PreKeySignalMessage.decode(body)
         inner = SignalMessage.decode(first.message)
         self._check_trusted(records, sender, first.identity_key)
-        shelf = SessionShelf(records, sender)
+        shelf = self._shelf(records, sender)
         number = shelf.find(first.base_key)
         # A repeated first message finds its session: its one-time prekey is gone, and not looked for.
         begun = shelf.load(number) if number is not None else self._respond(records, first, sender)
@@ -470,7 +476,7 @@ class Device:
 
     def _open(self, records: Records, body: bytes, sender: DeviceId, wall_ms: int) -> Opened:
         message = SignalMessage.decode(body)
-        shelf = SessionShelf(records, sender)
+        shelf = self._shelf(records, sender)
         found = shelf.decrypt(message, random_bytes=self._random_bytes)
         if found is None:
             self._refuse_no_session(records, sender)

@@ -32,6 +32,7 @@ from whisperkit.ratchet.records import (
     session_prefix,
     skipped_rows,
 )
+from whisperkit.ratchet.remembered import RememberedSessions
 from whisperkit.ratchet.session import Decrypted, Session, decrypt, steps
 
 __all__ = ["MAX_ARCHIVED_SESSIONS", "MAX_SESSIONS_BYTES", "MAX_TRIAL_STEPS", "SessionShelf"]
@@ -56,15 +57,20 @@ class SessionShelf:
     Args:
         records: The loaded records; not changed.
         remote: The device.
+        remembered: Sessions that need not be read again if the records have them; filled on the way.
 
     Attributes:
         save: What to write so that the changes last; `None` deletes.
     """
 
-    def __init__(self, records: Mapping[bytes, bytes], remote: DeviceId) -> None:
+    def __init__(
+        self, records: Mapping[bytes, bytes], remote: DeviceId, remembered: RememberedSessions | None = None
+    ) -> None:
         self._records = records
         self._remote = remote
-        listed = records.get(session_prefix(remote))
+        self._prefix = session_prefix(remote)
+        self._remembered = RememberedSessions() if remembered is None else remembered
+        listed = records.get(self._prefix)
         self._shelf = decode_shelf(listed) if listed is not None else Shelf()
         self._loaded: dict[int, Session] = {}
         self.save: dict[bytes, bytes | None] = {}
@@ -178,24 +184,34 @@ class SessionShelf:
         key = session_key(self._remote, number)
         if key not in self._records:
             raise CorruptStateError(kind="session", reason=f"session {number} is listed but not there")
-        return decode_session(self._records[key], lambda suffix: self._records.get(key + suffix))
+        found = self._remembered.find(key, self._records)
+        if found is None:
+            found = decode_session(self._records[key], lambda suffix: self._records.get(key + suffix))
+            rows = (key, *(key + suffix for suffix in skipped_rows(found)))
+            self._remembered.keep(key, found, {row: self._records[row] for row in rows})
+        return found
 
     def _write(self, number: int, before: Session | None, after: Session) -> None:
         key = session_key(self._remote, number)
-        self.save[key] = encode_session(after)
-        self._loaded[number] = after
+        rows = {key: encode_session(after)}
         old, new = skipped_rows(before) if before else {}, skipped_rows(after)
         for suffix in old.keys() - new.keys():
             self.save[key + suffix] = None
         for suffix, skipped in new.items():
+            row = key + suffix
             if skipped is not old.get(suffix):
-                self.save[key + suffix] = encode_skipped(skipped)
+                self.save[row] = encode_skipped(skipped)
+            rows[row] = self.save.get(row) or self._records[row]
+        self.save[key] = rows[key]
+        self._loaded[number] = after
+        self._remembered.keep(key, after, rows)
 
     def _delete(self, number: int) -> None:
         key = session_key(self._remote, number)
         self.save[key] = None
         for suffix in skipped_rows(self.load(number)):
             self.save[key + suffix] = None
+        self._remembered.forget(key)
 
     def _write_shelf(self) -> None:
-        self.save[session_prefix(self._remote)] = encode_shelf(self._shelf)
+        self.save[self._prefix] = encode_shelf(self._shelf)

@@ -1,7 +1,8 @@
 """Two devices that encrypt for each other, without a store and without a network.
 
 A `Party` is a `Device` with a `dict` for its records. It saves what each operation returns, as an
-application has to, so that a test of a transport or of a store can be about that.
+application has to, so that a test of a transport or of a store can be about that. Before each operation it starts
+anew, so that whatever was not saved is noticed.
 """
 
 from __future__ import annotations
@@ -28,21 +29,22 @@ class Party:
         random_bytes: Where its randomness comes from.
 
     Attributes:
-        device: The pure ratchet.
+        id: Which device this is.
         records: What it has saved. A `dict` is a store.
         wall_ms: Its clock, milliseconds since 1970; moves when a test moves it.
     """
 
     def __init__(self, device_id: DeviceId, *, random_bytes: RandomBytes) -> None:
-        self.device = Device(device_id, random_bytes=random_bytes)
+        self.id = device_id
+        self._random_bytes = random_bytes
         self.records: dict[bytes, bytes] = {}
         self.wall_ms = 0
         self.save(self.device.create_identity(self.records).save)
 
     @property
-    def id(self) -> DeviceId:
-        """Which device this is."""
-        return self.device.device_id
+    def device(self) -> Device:
+        """The pure ratchet, which remembers nothing of what it did before."""
+        return Device(self.id, random_bytes=self._random_bytes)
 
     def save(self, rows: Mapping[bytes, bytes | None]) -> None:
         """Commit what an operation returned."""

@@ -82,7 +82,7 @@ class Unsealed(NamedTuple):
 
 
 class SealingDevice:
-    """A `Device` that seals. It has no state of its own and may be shared.
+    """A `Device` that seals. All of its state is in the records; it may be shared.
 
     Args:
         device_id: Which device.
