@@ -37,6 +37,34 @@ def test_a_state_is_read_as_it_was_written(state: State, samples: Samples) -> No
         assert spqr.decode(spqr.encode(sample)) == sample
 
 
+def slow_encode(state: SpqrState) -> bytes:
+    """The layout, field by field, as the module has it written down."""
+    agreement, chain = state.agreement, state.chain
+    out = bytes([1, chain.is_initiator, agreement.state]) + agreement.epoch.to_bytes(8, "big")
+    out += state.chunks_sent.to_bytes(2, "big") + agreement.authenticator.root_key + agreement.authenticator.mac_key
+    for name in SHAPES[agreement.state].holds:
+        out += getattr(agreement, name)
+    out += bytes([len(state.collected.indices)])
+    for index in state.collected.indices:
+        out += index.to_bytes(2, "big")
+    out += state.collected.data + chain.root + bytes([len(chain.sending)])
+    for sending in chain.sending:
+        out += sending.counter.to_bytes(4, "big") + sending.key
+    out += bytes([len(chain.receiving)])
+    for receiving in chain.receiving:
+        out += receiving.counter.to_bytes(4, "big") + receiving.key + len(receiving.skipped).to_bytes(2, "big")
+    for receiving in chain.receiving:
+        for index, key in receiving.skipped.items():
+            out += index.to_bytes(4, "big") + key
+    return out
+
+
+@pytest.mark.parametrize("state", State)
+def test_the_layout_is_the_one_that_is_written_down(state: State, samples: Samples) -> None:
+    for sample in (samples[state], with_skipped(samples[state], 3)):
+        assert spqr.encode(sample) == slow_encode(sample)
+
+
 @pytest.mark.parametrize("state", State)
 def test_skipped_keys_can_be_stored_apart(state: State, samples: Samples) -> None:
     sample = with_skipped(samples[state], 3)

@@ -35,6 +35,26 @@ def test_what_is_written_is_read_and_what_follows_is_ignored(
     assert decode(opening(epoch) + encode_varint(number) + bytes([kind]) + chunk + rest) == expected
 
 
+def slow_varint(value: int) -> bytes:
+    """Seven bits a byte, the lowest first; all bytes but the last have the highest bit set."""
+    groups = [value >> shift & 0x7F for shift in range(0, max(1, value.bit_length()), 7)]
+    return bytes([group | 0x80 for group in groups[:-1]] + groups[-1:])
+
+
+@given(st.integers(0, 2**64 - 1) | st.integers(0, 2**15))
+def test_a_number_is_written_as_the_specification_says(value: int) -> None:
+    assert encode_varint(value) == slow_varint(value)
+    assert opening(value) == b"\x01" + slow_varint(value)
+
+
+@given(st.integers(0, 9), st.integers(0, 8), st.integers(1, 127))
+def test_a_number_may_be_written_in_more_bytes_than_it_needs(of_epoch: int, of_number: int, value: int) -> None:
+    def padded(bytes_more: int) -> bytes:
+        return bytes([value | 0x80] + [0x80] * (bytes_more - 1) + [0]) if bytes_more else bytes([value])
+
+    assert decode(b"\x01" + padded(of_epoch) + padded(of_number) + b"\x00") == Message(value, value, MessageType.NONE)
+
+
 @pytest.mark.parametrize("data", [b"", b"\x00", b"\x02\x01\x01\x00", b"\xff"])
 def test_another_version_is_refused(data: bytes) -> None:
     with pytest.raises(UnsupportedVersionError):

@@ -46,7 +46,7 @@ __all__ = [
 ]
 
 # How far an index may jump ahead. It is not authenticated before its key is derived, so this is what one
-# forged message can cost: 25,000 steps of 6 microseconds. The number is the official one.
+# forged message can cost: 25,000 steps of 4 microseconds. The number is the official one.
 MAX_JUMP: Final = 25_000
 
 # How far behind the newest index a skipped key can still be asked for.

@@ -53,8 +53,6 @@ HALF_BYTES: Final = 64
 
 _K: Final = 3
 _HALF_Q: Final = (Q + 1) // 2
-_COMPRESS_10: Final = compression(10)
-_COMPRESS_4: Final = compression(4)
 
 
 class FirstHalf(NamedTuple):
@@ -85,10 +83,11 @@ def encapsulate_first(header: bytes, m: bytes) -> FirstHalf:
     both = sha3_512(m + key_hash).digest()
     secret, r = both[:32], both[32:]
     y = _secret_vector(r)
+    compressed = compression(10)
     numbers: list[int] = []
     for i in range(_K):
         u = untransformed(inner_product([sample(rho, i, j) for j in range(_K)], y))
-        numbers += [_COMPRESS_10[(x + e1) % Q] for x, e1 in zip(u, noise(r, _K + i), strict=True)]
+        numbers += [compressed[(x + e1) % Q] for x, e1 in zip(u, noise(r, _K + i), strict=True)]
     return FirstHalf(secret, pack_10(numbers), r + m)
 
 
@@ -104,7 +103,8 @@ def encapsulate_second(half: bytes, ek: bytes) -> bytes:
     t = [(numbers[start : start + 256 : 2], numbers[start + 1 : start + 256 : 2]) for start in range(0, 768, 256)]
     v = untransformed(inner_product(t, _secret_vector(r)))
     message = [_HALF_Q * (byte >> bit & 1) for byte in m for bit in range(8)]
-    return pack_4([_COMPRESS_4[(x + e2 + bit) % Q] for x, e2, bit in zip(v, noise(r, 2 * _K), message, strict=True)])
+    compressed = compression(4)
+    return pack_4([compressed[(x + e2 + bit) % Q] for x, e2, bit in zip(v, noise(r, 2 * _K), message, strict=True)])
 
 
 def fits_header(header: bytes, ek: bytes) -> bool:

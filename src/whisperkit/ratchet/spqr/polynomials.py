@@ -220,6 +220,7 @@ def unpack_12(data: bytes) -> tuple[int, ...]:
     return _numbers(2 * pairs).unpack(apart.to_bytes(4 * pairs, "little"))
 
 
+@cache
 def compression(bits: int) -> tuple[int, ...]:
     """Algorithm "Compress" as a table, for coefficients to which something from `noise` was added."""
     return tuple(((x - _NOISE_BIAS) % Q * (1 << bits) + Q // 2) // Q % (1 << bits) for x in range(Q))

@@ -57,7 +57,7 @@ class Message(NamedTuple):
 
 def opening(epoch: int) -> bytes:
     """How all messages of an epoch begin."""
-    return _VERSION_BYTE + encode_varint(epoch)
+    return _OPENINGS[epoch] if epoch < len(_OPENINGS) else _VERSION_BYTE + encode_varint(epoch)
 
 
 def encode_varint(value: int) -> bytes:
@@ -72,6 +72,9 @@ def encode_varint(value: int) -> bytes:
         value >>= 7
     out.append(value)
     return bytes(out)
+
+
+_OPENINGS: Final = tuple(_VERSION_BYTE + encode_varint(epoch) for epoch in range(0x80))
 
 
 def decode(data: bytes) -> Message:
