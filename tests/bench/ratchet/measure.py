@@ -6,7 +6,8 @@ the next is the ratio of the two; and slices between two fast looks tell what a 
 CPU time does not count waiting, but it does count the caches that a neighbour has emptied.
 
 Before a stretch begins everything that is garbage is collected, and then the collector runs as it does in an
-application: what the work leaves behind is part of its price. The Node.js program does the same.
+application: what the work leaves behind is part of its price. The Node.js program does the same; there a collection
+also throws compiled code away, so it first lets devices that are not measured talk until that is there again.
 """
 
 from __future__ import annotations
