@@ -127,6 +127,7 @@ def machine_rows(report: Json) -> Iterator[Row]:
     yield ("measured", report["made_at"][:10])
     yield from report["machine"].items()
     yield from versions.items()
+    yield ("tables, once in a process", f"{report['once_ms']:.0f} ms")
     yield ("rounds", f"{len(report['rounds'])}")
     yield ("load average in each", ", ".join(loads))
 

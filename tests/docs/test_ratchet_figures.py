@@ -26,6 +26,7 @@ REPORT: Final[dict[str, Any]] = {
         "ours": {"title": "session", "versions": {"whisperkit": "1"}},
         "official": {"title": "official", "versions": {"Node.js": "v24"}},
     },
+    "once_ms": 12.3,
     "rounds": [{"load_average": {"before": 0.1, "after": 1.2}}, {"load_average": {"before": 1.2, "after": 0.9}}],
     "summary": [
         {
@@ -58,6 +59,7 @@ def test_the_machine_is_shown_with_all_versions_and_the_load_of_each_round() -> 
         ("processor", "fast"),
         ("whisperkit", "1"),
         ("Node.js", "v24"),
+        ("tables, once in a process", "12 ms"),
         ("rounds", "2"),
         ("load average in each", "0.1 to 1.2, 1.2 to 0.9"),
     ]

@@ -22,7 +22,7 @@ _BOB = DeviceId.named("bob", 1)
 
 
 class Devices:
-    """`Device`, over dictionaries. It loads and saves the session around each message."""
+    """`Device`, over dictionaries: every message saves the session, which is remembered as long as nobody alters it."""
 
     def versions(self) -> dict[str, str]:
         return {}  # those of the sessions alone

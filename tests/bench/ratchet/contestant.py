@@ -40,8 +40,7 @@ class Sizes(NamedTuple):
 
     Attributes:
         text_bytes: The size of a message.
-        warm_up: Messages, one this way and one that, and then as many one way, before the first clock is started:
-            tables that a process makes once are not counted.
+        warm_up: Messages, one this way and one that, and then as many one way, before the first clock is started.
         short: Messages in a short burst, and in one before the first answer.
         long: Messages in a long burst.
         points: After how many messages, one this way and one that, a short burst begins; one conversation each.

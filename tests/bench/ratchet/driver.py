@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Sequence
+from time import process_time
 from typing import Final, NamedTuple, TypeVar
 
 from tests.bench.ratchet.contestant import EPOCH_MESSAGES, EPOCH_SLICES, Channel, Contestant, Conversation, Sizes, texts
@@ -36,10 +37,12 @@ class Round(NamedTuple):
     Attributes:
         stretches: By the key of a case; without those that the contestant cannot play.
         saved_bytes: The sizes of a saved session, one after each message of whole epochs.
+        once_ms: How much longer a warm-up took than the same again: tables that a process makes once.
     """
 
     stretches: dict[str, list[Stretch]]
     saved_bytes: list[int]
+    once_ms: float
 
 
 def play(contestant: Contestant[W, S], sizes: Sizes, *, collect: Callable[[], object] = gc.collect) -> Round:
@@ -53,7 +56,7 @@ def play(contestant: Contestant[W, S], sizes: Sizes, *, collect: Callable[[], ob
     Raises:
         WrongAnswerError: It did not do what it was asked.
     """
-    _burst(_Clock(collect), _spoken(contestant, sizes.warm_up), "warm-up", sizes.warm_up, sizes)
+    cold_ms, warm_ms = (_warm_up(_Clock(collect), contestant, sizes) for _ in range(2))
     clock = _Clock(collect)
     for point in sizes.points:
         _burst(clock, _spoken(contestant, point), "short", sizes.short, sizes)
@@ -66,7 +69,13 @@ def play(contestant: Contestant[W, S], sizes: Sizes, *, collect: Callable[[], ob
         _set_up(clock, contestant, sizes)
         _group(clock, contestant, sizes)
         saved = _records(clock, contestant, sizes)
-    return Round(clock.stretches, saved)
+    return Round(clock.stretches, saved, round(max(0.0, cold_ms - warm_ms), 1))
+
+
+def _warm_up(clock: _Clock, contestant: Contestant[W, S], sizes: Sizes) -> float:
+    began = process_time()
+    _burst(clock, _spoken(contestant, sizes.warm_up), "warm-up", sizes.warm_up, sizes)
+    return 1_000 * (process_time() - began)
 
 
 class _Clock:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from statistics import median
 from typing import Any
 
 from tests.bench.ratchet.cases import CASES, SESSION_BYTES, Case, worded
@@ -11,7 +12,7 @@ from tests.bench.ratchet.measure import Stretch
 from tests.bench.ratchet.peers import IN_NODE, OFFICIAL, OURS
 from tests.bench.ratchet.summary import Figure, fast_look, figure, kept, sizes_figure
 
-__all__ = ["Json", "entries"]
+__all__ = ["Json", "entries", "once_ms"]
 
 # Any: JSON.
 Json = dict[str, Any]
@@ -38,6 +39,12 @@ def entries(rounds: Sequence[Json], sizes: Sizes) -> list[Json]:
     return [
         _entry(case, _sizes(saved) if case.key == SESSION_BYTES else _figures(case, stretches), sizes) for case in CASES
     ]
+
+
+def once_ms(rounds: Sequence[Json]) -> float:
+    """Milliseconds that a process of this library pays once, for tables: the median of the rounds."""
+    found: list[float] = [each["results"][OURS]["once_ms"] for each in rounds]
+    return median(found)
 
 
 def _sizes(saved: Mapping[str, Sequence[int]]) -> dict[str, Figure]:

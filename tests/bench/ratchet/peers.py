@@ -137,7 +137,7 @@ _STORES: Final = {OFFICIAL: "live", "stored": "stored"}
 
 PEERS: Final = (
     _ours(OURS, "session", "the functions of `whisperkit.ratchet.session`, nothing saved"),
-    _ours("device", "Device", "`Device` over a dictionary, each message loads and saves the session"),
+    _ours("device", "Device", "`Device` over a dictionary, each message saves the session, which it remembers"),
     _ours("manager", "Manager", "`SessionManager` over `MemoryPartitions`, each message a commit"),
     _official(OFFICIAL, "official", "live object"),
     _official("stored", "off. stored", "bytes"),

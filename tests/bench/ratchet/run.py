@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from tests.bench.ratchet.contestant import EPOCH_MESSAGES, Sizes
-from tests.bench.ratchet.entries import Json, entries
+from tests.bench.ratchet.entries import Json, entries, once_ms
 from tests.bench.ratchet.machine import facts, load_average
 from tests.bench.ratchet.peers import OURS, Peer
 
@@ -68,6 +68,7 @@ def run(peers: Sequence[Peer], sizes: Sizes, *, rounds: int, install: bool = Fal
         "epochs": sizes.ping_pong / EPOCH_MESSAGES,
         "peers": shown,
         "rounds": played,
+        "once_ms": once_ms(played),
         "summary": entries(played, sizes),
     }
 

@@ -38,6 +38,8 @@ def render(report: Json) -> str:
         "Saved sessions, in bytes: smallest, median, largest.",
         *_grid(["", "", "", ""], _sizes(entries, peers)),
         "",
+        f"Not in these figures: {report['once_ms']:.0f} ms of tables, made by each process that needs them, once.",
+        "",
         "What this library has to hold: the median, and what slices between two quiet looks at X25519 say (how many).",
         *_grid(["", "limit", "median", "", "quiet", "", ""], _limits(entries), left=2),
     ]

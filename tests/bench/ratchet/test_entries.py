@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from tests.bench.ratchet.cases import CASES, SESSION_BYTES
 from tests.bench.ratchet.contestant import QUICK
-from tests.bench.ratchet.entries import Json, entries
+from tests.bench.ratchet.entries import Json, entries, once_ms
 
 
 def played(us: float, *, look: float, leave_out: tuple[str, ...] = ()) -> Json:
@@ -31,6 +31,10 @@ def test_what_is_quiet_is_measured_with_the_looks_of_all_who_use_that_yardstick(
 
     assert found["figures"]["ours"]["quiet"] is None
     assert found["figures"]["vodozemac"]["quiet"]["slices"] == 3
+
+
+def test_what_a_process_pays_once_is_the_median_of_the_rounds() -> None:
+    assert once_ms([{"results": {"ours": {"once_ms": each}}} for each in (9.0, 30.0, 12.0)]) == 12.0
 
 
 def test_who_did_not_play_in_every_round_has_no_figure() -> None:

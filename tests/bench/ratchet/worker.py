@@ -48,7 +48,7 @@ def main() -> int:
     finally:
         player.close()
     stretches = {case: [stretch._asdict() for stretch in each] for case, each in found.stretches.items()}
-    json.dump({"versions": versions, "stretches": stretches, "saved_bytes": found.saved_bytes}, sys.stdout)
+    json.dump({**found._asdict(), "versions": versions, "stretches": stretches}, sys.stdout)
     return 0
 
 
