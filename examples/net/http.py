@@ -31,6 +31,8 @@ log = logging.getLogger("examples.net.http")
 _MAX_HEAD_BYTES: Final = 16 * 1024
 # What is read ahead of a handler, at most; it also bounds one piece of a body.
 _READ_AHEAD_BYTES: Final = 256 * 1024
+# One of them says that there is a body (RFC 9112, section 6.3).
+_BODY_HEADERS: Final = (b"content-length", b"transfer-encoding")
 
 
 class HttpError(Exception):
@@ -200,6 +202,7 @@ class HttpConnection(asyncio.Protocol):
         self._can_write = True
         self._unread_bytes = 0
         self._has_head = False
+        self._has_body = False
         self._has_eof = False
         # How far the peer has come, and since when we wait for it to begin a request or to move bytes.
         self._received_bytes = 0
@@ -310,6 +313,7 @@ class HttpConnection(asyncio.Protocol):
             if not isinstance(event, h11.Request):
                 return False  # the peer has nothing more to ask
             self._has_head = True
+            self._has_body = any(name in _BODY_HEADERS for name, _ in event.headers)
             response = await self._answer(event)
         except h11.RemoteProtocolError as error:
             if self._http.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
@@ -371,6 +375,8 @@ class HttpConnection(asyncio.Protocol):
             length = response.content_length
         if length is not None and response.status != 204:
             headers["Content-Length"] = str(length)
+        if self._http.their_state is h11.SEND_BODY and not self._has_body:
+            self._http.next_event()  # it is at its end, though no handler has asked
         if self._is_stopping or self._http.their_state is not h11.DONE:
             headers["Connection"] = "close"
         reason = HTTPStatus(response.status).phrase

@@ -84,6 +84,20 @@ async def test_requests_follow_each_other_on_one_connection() -> None:
         assert answer.count(b"HTTP/1.1 200 OK") == 3
 
 
+async def test_a_handler_that_reads_no_body_costs_no_connection() -> None:
+    async def ignores(_request: Request) -> Response:
+        return Response(body=b"there")
+
+    async with serving([Route("GET", "/probe", ignores), Route("PUT", "/probe", ignores)]) as edge:
+        reader, writer = await edge.dial()
+        writer.write(b"GET /probe HTTP/1.1\r\nHost: here\r\n\r\n" * 3)
+        writer.write(b"PUT /probe HTTP/1.1\r\nHost: here\r\nContent-Length: 2\r\n\r\n")  # which does not come
+        answer = await reader.read()
+
+        assert answer.count(b"HTTP/1.1 200 OK") == 4
+        assert answer.count(b"Connection: close") == 1
+
+
 async def test_a_body_may_come_in_chunks_of_unknown_length() -> None:
     async def body() -> AsyncIterator[bytes]:
         yield b"123"
