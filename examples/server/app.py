@@ -23,6 +23,7 @@ from examples.net.websocket_server import WebSocketServer
 from examples.server.counting import CountedBlobs, CountedMarks, CountedPartitions, CountingHook
 from examples.server.tokens import Tokens
 from whisperkit._version import __version__
+from whisperkit.anyio_runtime import AnyioRuntime
 from whisperkit.errors import StoreError
 from whisperkit.partitions import Partition
 from whisperkit.ratchet import verify
@@ -134,7 +135,10 @@ class ChatServer:
 
 @asynccontextmanager
 async def open_server(
-    config: Config, *, wrap: Callable[[SqliteStore], PartitionStore] | None = None
+    config: Config,
+    *,
+    wrap: Callable[[SqliteStore], PartitionStore] | None = None,
+    runtime: AnyioRuntime | None = None,
 ) -> AsyncGenerator[ChatServer]:
     """Open the database and listen.
 
@@ -142,12 +146,13 @@ async def open_server(
         config: See `examples.config`.
         wrap: Puts something between the service and the database, as tests do: a store that cannot span partitions,
             or one that breaks its promises.
+        runtime: The service's; another one tells another time.
 
     Raises:
         StoreError: The database cannot be opened.
         OSError: The address is taken.
     """
-    async with open_sqlite(config.server.sqlite_path) as sqlite:
+    async with open_sqlite(config.server.sqlite_path) as sqlite, runtime or AnyioRuntime() as runtime:
         metrics = Metrics(version=__version__, profile=config.server.profile, schema=len(MIGRATIONS))
         blobs = CountedBlobs(FileBlobs(config.server.blob_path), metrics)
         partitions = CountedPartitions(sqlite if wrap is None else wrap(sqlite), metrics)
@@ -160,6 +165,7 @@ async def open_server(
             gateway="embedded",
             verify=verify,
             hook=CountingHook(metrics),
+            runtime=runtime,
         )
         metrics.ask([metrics.jobs_pending, metrics.job_oldest], jobs.pending)
         metrics.ask([metrics.blobs_orphaned], lambda: _overdue(service))

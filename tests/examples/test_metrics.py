@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+from math import isnan
+
 import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -92,6 +95,52 @@ def test_what_is_counted_is_told(metrics: Metrics) -> None:
 def test_what_runs_is_told(metrics: Metrics) -> None:
     assert value(metrics, "build_info", version="0.1", profile="embedded", schema="3") == 1
     assert value(metrics, "start_time_seconds") == 12
+
+
+def test_the_calls_of_each_store_are_there_at_zero_as_they_can_end(metrics: Metrics) -> None:
+    outcomes = {
+        (labels["store"], labels["operation"], labels["outcome"])
+        for (name, found), _ in samples(metrics).items()
+        if name == "whisperkit_store_operations_total" and (labels := dict(found))
+    }
+
+    assert ("sqlite", "commit", "conflict") in outcomes
+    assert ("sqlite", "heads", "conflict") not in outcomes
+    assert ("files", "read", "error") in outcomes
+
+
+@pytest.mark.anyio
+async def test_what_only_a_store_knows_is_asked_when_somebody_looks(metrics: Metrics) -> None:
+    async def pending() -> tuple[float, float]:
+        return 3, 7.5
+
+    metrics.ask([metrics.jobs_pending, metrics.job_oldest], pending)
+    before = value(metrics, "jobs_pending")
+    await metrics.refresh()
+
+    assert before == 0
+    assert (value(metrics, "jobs_pending"), value(metrics, "job_oldest_seconds")) == (3, 7.5)
+
+
+@pytest.mark.anyio
+async def test_what_cannot_be_asked_is_not_told_and_keeps_nobody_waiting(
+    metrics: Metrics, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def fails() -> tuple[float]:
+        raise OSError("the store is away")
+
+    async def hangs() -> tuple[float]:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    metrics.jobs_pending.set(3)
+    metrics.ask([metrics.jobs_pending], fails)
+    metrics.ask([metrics.blobs_orphaned], hangs)
+    await metrics.refresh()
+
+    assert isnan(value(metrics, "jobs_pending") or 0)
+    assert isnan(value(metrics, "blobs_orphaned") or 0)
+    assert [record.message for record in caplog.records] == ["not measured"] * 2
 
 
 def test_two_servers_in_one_process_count_apart(metrics: Metrics) -> None:

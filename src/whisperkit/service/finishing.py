@@ -172,7 +172,8 @@ class Finisher:
         batches = list(self._batches(copies, devices)) or [[]]
         for number, batch in enumerate(batches, 1):
             batched = await self._core.executor.run(_AppendBatch(copies, batch, is_last=number == len(batches)))
-            if batched is None:
+            if batched is None:  # all of the row is there
+                self._core.hook.repeated("inbox", len(batch))
                 return False
             self._tell(batched)
         return True

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import os
 import time
-from typing import TypeVar
+from typing import Self, TypeVar
 
 import httpx
 
@@ -17,6 +17,7 @@ from whisperkit.ratchet import KeyPair, sign
 from whisperkit.ratchet.curve import generate
 from whisperkit.sync import frames
 from whisperkit.sync.connection import ClientConnection, challenge_message, register_message
+from whisperkit.sync.cursor import Cursor
 from whisperkit.sync.frames import Frame
 from whisperkit.transport import Link
 
@@ -43,7 +44,7 @@ class Talker:
         self._link: Link | None = None
         self._nonce = b""
 
-    async def __aenter__(self) -> Talker:
+    async def __aenter__(self) -> Self:
         self._link = await connect(self._url)()
         self._nonce = (await self.hear(frames.Challenge)).nonce
         return self
@@ -87,10 +88,10 @@ class Talker:
         message = register_message(self._nonce, self.device, identity_key=key, registration_id=1, name=name)
         await self.say(frames.Register(self.device, key, 1, name, self.sign(message)))
 
-    async def hello(self, connection_no: int, *, nonce: bytes | None = None) -> None:
+    async def hello(self, connection_no: int, *, nonce: bytes | None = None, cursor: Cursor | None = None) -> None:
         """Say who this is; over another nonce than was given it is a wrong proof."""
         message = challenge_message(self._nonce if nonce is None else nonce, self.device, connection_no)
-        await self.say(frames.Hello(frames.PROTOCOL_VERSION, self.device, connection_no, None, self.sign(message)))
+        await self.say(frames.Hello(frames.PROTOCOL_VERSION, self.device, connection_no, cursor, self.sign(message)))
 
     async def begin(self, connection_no: int = 1) -> None:
         """Make the account and come in."""
