@@ -32,6 +32,10 @@ __all__ = ["EXIT_SENT_AWAY", "GREETING", "answer", "answer_to", "greet", "run_bo
 EXIT_SENT_AWAY: Final = 1
 GREETING: Final = "hello, say something"
 
+_REASONS: Final = {
+    ConnectionState.REFUSED: "the name is somebody else's",
+    ConnectionState.REPLACED: "another process of it took over",
+}
 # Nobody can be written to before they have a device.
 _LOOK_S: Final = 1.0
 # An answer repeats what was said, and has to fit into a message, too.
@@ -82,10 +86,11 @@ async def _work(client: Client, friends: Sequence[str], line: str) -> None:
             tasks.create_task(greet(client, friend))
 
 
-async def _sent_away(client: Client) -> None:
+async def _sent_away(client: Client) -> ConnectionState:
     news = client.events()
-    while client.state not in (ConnectionState.REFUSED, ConnectionState.REPLACED):
+    while client.state not in _REASONS:
         await news.get()
+    return client.state
 
 
 # ---- the program ----------------------------------------------------------------------------------------------------
@@ -131,8 +136,8 @@ async def _run(name: str, url: str, folder: Path, friends: Sequence[str], *, is_
             if working.done():
                 await working  # it never ends well
             working.cancel()
-            leaving.cancel()
-            if stop.done():
+            if not leaving.done():
+                leaving.cancel()
                 return EXIT_OK
-    print(f"{name} is not let in: {client.state.value}; another device has the name", file=sys.stderr)
-    return EXIT_SENT_AWAY
+            print(f"{name} is sent away: {_REASONS[leaving.result()]}", file=sys.stderr)
+            return EXIT_SENT_AWAY

@@ -26,6 +26,10 @@ def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
         (["chat", "alice", "--url", "http://127.0.0.1"], "a server is at ws://"),
         (["chat", "alice", "--wait", "-1"], "seconds are a number from 0 on"),
         (["chat", "alice", "--wait", "soon"], "seconds are a number from 0 on"),
+        (["bot"], "required: name"),
+        (["bot", "../pingbot"], "a name has letters"),
+        (["bot", "pingbot", "--greet", "no/body"], "a name has letters"),
+        (["bot", "pingbot", "--url", "127.0.0.1:8080"], "a server is at ws://"),
     ],
 )
 def test_wrong_usage_is_told_and_leaves_nothing_behind(

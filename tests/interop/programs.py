@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import queue
+import re
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -27,13 +28,22 @@ class Program:
     Args:
         command: What it is.
         folder: Where it runs.
+        settings: Variables of its environment.
         patience_s: How long what is waited for may take.
     """
 
-    def __init__(self, command: Sequence[str | Path], folder: Path, *, patience_s: float = PATIENCE_S) -> None:
+    def __init__(
+        self,
+        command: Sequence[str | Path],
+        folder: Path,
+        *,
+        settings: Mapping[str, str] | None = None,
+        patience_s: float = PATIENCE_S,
+    ) -> None:
         self.lines: list[str] = []
         self._command = command
         self._folder = folder
+        self._settings = settings
         self._patience_s = patience_s
         self._errors = folder / "errors.log"
         self._came: queue.Queue[str | None] = queue.Queue()
@@ -50,7 +60,7 @@ class Program:
             self._process = subprocess.Popen(
                 self._command,
                 cwd=folder,
-                env=environment(),
+                env=environment(self._settings),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=errors,
@@ -75,15 +85,21 @@ class Program:
 
     def until(self, line: str) -> None:
         """Read until it has said a line."""
+        self.until_like(re.escape(line))
+
+    def until_like(self, pattern: str) -> str:
+        """Read until it has said a line of a pattern; returns the line."""
+        expected = re.compile(pattern)
         deadline = time.monotonic() + self._patience_s
-        while line not in self.lines:
+        while (line := next(filter(expected.fullmatch, self.lines), None)) is None:
             came = None
             if (left_s := deadline - time.monotonic()) > 0:  # also for one that never stops talking
                 with suppress(queue.Empty):
                     came = self._came.get(timeout=left_s)
             said = "\n".join(self.lines[-20:])
-            assert came is not None, f"{line!r} was not said; the last was\n{said}\n{self._errors.read_text()}"
+            assert came is not None, f"{pattern!r} was not said; the last was\n{said}\n{self._errors.read_text()}"
             self.lines.append(came)
+        return line
 
     def kill(self) -> None:
         """End it, whatever it does, as by a power cut."""
@@ -95,6 +111,10 @@ class Program:
         """Ask it to end, and read the rest of what it says; returns the exit code."""
         assert self._process is not None, "it was not started"
         self._process.send_signal(signal.SIGTERM)
+        return self._end()
+
+    def wait(self) -> int:
+        """Wait until it ends by itself; returns the exit code."""
         return self._end()
 
     def finish(self) -> int:
@@ -118,9 +138,10 @@ class Program:
         return code
 
 
-def bot(folder: Path, url: str, *arguments: str) -> Program:
+def bot(folder: Path, url: str, *arguments: str, settings: Mapping[str, str] | None = None) -> Program:
     """`python -m examples bot pingbot`."""
-    return Program([*_EXAMPLES, "bot", "pingbot", f"--url={url}", "--data=.", *arguments], folder)
+    command = [*_EXAMPLES, "bot", "pingbot", f"--url={url}", "--data=.", *arguments]
+    return Program(command, folder, settings=settings)
 
 
 def node_client(folder: Path, url: str, *, source: Path = FOLDER, patience_s: float = PATIENCE_S) -> Program:
