@@ -30,6 +30,8 @@ __all__ = ["STORED_TARGETS"]
 _BLOB: Final = blobs.Blob()
 _NOTES: Final = owners.Notes(7, 3)
 _WINDOW: Final = window.Window()
+# Nor one whose prekeys nobody took away.
+_TAKEN: Final = (records.Taken(7, 1_800_000_000_000), records.Taken(40, 1_800_500_000_000))
 
 
 @cache
@@ -44,6 +46,7 @@ def _written() -> frozenset[bytes]:
         net.wait(2.0)
     carol.fly()
     carol.send(group, "from the plane")
+    carol.send(carol.direct(bob), "and to you alone")  # waits until there is such a conversation
     bob.send(group, "still here?")
     net.wait(60.0)
     found = set[bytes]()
@@ -59,7 +62,9 @@ def _written() -> frozenset[bytes]:
         found |= _values(net.server.partitions, conversation.partition(conv))
     net.close()
     return frozenset(
-        found | {blobs.encode(_BLOB), owners.OWNERS.encode(_NOTES), window.encode_window(_WINDOW), *_spqr_states()}
+        found
+        | {records.encode_taken(_TAKEN)}
+        | {blobs.encode(_BLOB), owners.OWNERS.encode(_NOTES), window.encode_window(_WINDOW), *_spqr_states()}
     )
 
 
@@ -130,6 +135,7 @@ STORED_TARGETS: Final = (
     _stored("one-time-prekey", records.decode_one_time_prekey, records.encode_one_time_prekey),
     _stored("signed-prekey", records.decode_signed_prekey, records.encode_signed_prekey),
     _stored("kyber-prekey", records.decode_kyber_prekey, records.encode_kyber_prekey),
+    _stored("taken-prekeys", records.decode_taken, records.encode_taken),
     _stored("shelf", records.decode_shelf, records.encode_shelf),
     _stored("session", lambda data: records.decode_session(data, lambda _: None)),
     _stored("skipped-keys", records.decode_skipped, records.encode_skipped),

@@ -24,6 +24,7 @@ DECODERS: list[Callable[[bytes], object]] = [
     records.decode_signed_prekey,
     records.decode_kyber_prekey,
     records.decode_shelf,
+    records.decode_taken,
     records.decode_sender_keys,
     lambda data: records.decode_session(data, lambda chain: None),
 ]

@@ -79,6 +79,90 @@ def test_a_replaced_prekey_still_opens_late_first_messages_until_its_time_is_ove
     assert used not in bob.records
 
 
+def published(bob: Party, *, left: int) -> None:
+    bob.save(bob.device.prekeys_published(bob.records, one_time_left=left, wall_ms=bob.wall_ms).save)
+
+
+def rows(bob: Party, start: bytes) -> int:
+    return sum(key.startswith(start) for key in bob.records)
+
+
+def test_a_replaced_prekey_is_kept_from_the_time_that_its_successor_is_published(bob: Party) -> None:
+    old = bob.publish(one_time=0)
+    bob.wall_ms = PREKEY_RENEW_MS
+    bob.publish(one_time=0)
+    bob.wall_ms += PREKEY_KEEP_MS  # without a connection
+    published(bob, left=0)
+    bob.wall_ms += PREKEY_KEEP_MS
+    bob.publish(one_time=0)
+    kept = records.signed_prekey_key(old.signed.number) in bob.records
+
+    bob.wall_ms += 1
+    published(bob, left=0)
+    bob.publish(one_time=0)
+
+    assert kept
+    assert records.signed_prekey_key(old.signed.number) not in bob.records
+    assert records.kyber_prekey_key(old.last_resort.number) not in bob.records
+
+
+def test_one_time_prekeys_that_were_handed_out_and_never_used_are_forgotten_after_their_time(bob: Party) -> None:
+    bob.publish(one_time=10)
+    published(bob, left=7)
+    bob.wall_ms += PREKEY_KEEP_MS
+    published(bob, left=7)
+    before = rows(bob, b"k/ec/")
+
+    bob.wall_ms += 1
+    published(bob, left=7)
+
+    assert before == 10
+    assert rows(bob, b"k/ec/") == 7
+    assert rows(bob, b"k/kyber/") == 7 + 1  # and the last resort
+    assert rows(bob, b"k/taken") == 0
+
+
+def test_those_that_are_handed_out_later_are_kept_longer(bob: Party) -> None:
+    bob.publish(one_time=10)
+    for day, left in enumerate((9, 8, 7, 6, 5, 4, 3)):
+        bob.wall_ms = day * 86_400_000
+        published(bob, left=left)
+    bob.wall_ms = PREKEY_KEEP_MS + 1
+    published(bob, left=3)
+    after_first = rows(bob, b"k/ec/")
+    bob.wall_ms = PREKEY_KEEP_MS + 5 * 86_400_000 + 1
+    published(bob, left=3)
+
+    # Written down every five days: the first one, then those up to the sixth.
+    assert after_first == 9
+    assert rows(bob, b"k/ec/") == 4
+
+
+def test_a_clock_that_was_put_back_forgets_nothing_early_and_keeps_nothing_for_ever(bob: Party) -> None:
+    bob.wall_ms = 10 * PREKEY_KEEP_MS
+    first = bob.publish(one_time=5)
+    published(bob, left=3)
+    bob.wall_ms = 0
+    second = bob.publish(one_time=0)
+    bob.wall_ms = 1
+    published(bob, left=3)
+    held = rows(bob, b"k/ec/"), rows(bob, b"k/signed/")
+
+    bob.wall_ms = PREKEY_KEEP_MS + PREKEY_RENEW_MS
+    published(bob, left=3)
+    bob.publish(one_time=0)
+
+    assert second.signed.number > first.signed.number
+    assert held == (5, 2)
+    assert rows(bob, b"k/ec/") == 3
+    assert records.signed_prekey_key(first.signed.number) not in bob.records
+
+
+def test_what_was_never_made_cannot_be_published(bob: Party) -> None:
+    with pytest.raises(UsageError, match="no prekeys"):
+        published(bob, left=0)
+
+
 @pytest.mark.parametrize("count", [-1, MAX_ONE_TIME_PREKEYS + 1])
 def test_a_call_makes_no_more_than_a_server_takes_at_once(bob: Party, count: int) -> None:
     with pytest.raises(UsageError, match="0 to 100"):

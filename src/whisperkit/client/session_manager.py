@@ -125,7 +125,10 @@ class SessionManager:
         return await self._records.read(look)
 
     async def generate_prekeys(self, *, one_time: int = 100) -> PreKeyUpload:
-        """Make prekeys, renewing the signed ones when they are due; returns what to publish: public halves only."""
+        """Make prekeys, renewing the signed ones when they are due; returns what to publish: public halves only.
+
+        When the server has them, say so with `prekeys_published`.
+        """
 
         async def generate(turn: Turn) -> PreKeyUpload:
             rows = await turn.load(self._ratchet.records_for_prekeys())
@@ -134,6 +137,23 @@ class SessionManager:
             return made.upload
 
         return await self._records.run(generate)
+
+    async def prekeys_published(self, *, one_time_left: int) -> None:
+        """Note that the server has what `generate_prekeys` returned last, and forget what nobody will use any more.
+
+        Args:
+            one_time_left: How many one-time prekeys the server has left of this device.
+
+        Raises:
+            UsageError: None were ever generated.
+        """
+
+        async def note(turn: Turn) -> None:
+            rows = await turn.load(self._ratchet.records_for_published())
+            wall_ms = self._wall_ms()
+            turn.save(self._ratchet.prekeys_published(rows, one_time_left=one_time_left, wall_ms=wall_ms).save)
+
+        await self._records.run(note)
 
     # ---- one to one ----
 

@@ -64,7 +64,7 @@ from whisperkit.ratchet.records import (
     used_key,
 )
 from whisperkit.ratchet.remembered import RememberedSessions
-from whisperkit.ratchet.replenish import PREKEY_SPANS, replenish
+from whisperkit.ratchet.replenish import PREKEY_SPANS, PUBLISHED_SPANS, published, replenish
 from whisperkit.ratchet.results import Created, Distributed, GeneratedPreKeys, Opened, Records, Save, Saved, Sealed
 from whisperkit.ratchet.safety_number import SafetyNumber, fingerprint
 from whisperkit.ratchet.sessions import SessionShelf
@@ -130,6 +130,10 @@ class Device:
     def records_for_prekeys(self) -> tuple[Span, ...]:
         """The rows that `generate_prekeys` reads."""
         return (_exactly(IDENTITY_KEY), *PREKEY_SPANS)
+
+    def records_for_published(self) -> tuple[Span, ...]:
+        """The rows that `prekeys_published` reads."""
+        return PUBLISHED_SPANS
 
     def records_for_group(self, group: ConversationId) -> tuple[Span, ...]:
         """The rows that `create_distribution`, `rotate_sender_key` and `group_encrypt` read."""
@@ -197,6 +201,19 @@ class Device:
             records, self._identity(records), wall_ms=wall_ms, one_time=one_time, random_bytes=self._random_bytes
         )
         return GeneratedPreKeys(made.save, made.upload)
+
+    def prekeys_published(self, records: Records, *, one_time_left: int, wall_ms: int) -> Saved:
+        """Note that the server has what was generated last, and forget one-time prekeys that nobody will use any more.
+
+        Args:
+            records: Loaded rows: `records_for_published`.
+            one_time_left: How many one-time prekeys the server has left of this device.
+            wall_ms: Milliseconds since 1970.
+
+        Raises:
+            UsageError: None were ever generated.
+        """
+        return Saved(published(records, one_time_left=one_time_left, wall_ms=wall_ms))
 
     # ---- who the others are -------------------------------------------------------------------------------------
 

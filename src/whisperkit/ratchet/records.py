@@ -7,6 +7,7 @@ Row keys, all beneath ``k/`` (numbers are four bytes, big-endian):
 
     k/identity                          own identity keys, registration id, next prekey number
     k/ec/<number>                       one-time Curve25519 prekey
+    k/taken                             which one-time prekeys the server had handed out, and when that was known
     k/signed/<number>                   signed prekey
     k/kyber/<number>                    Kyber prekey
     k/used/<kyber number><signed number>  base keys seen with a last resort
@@ -51,16 +52,19 @@ from whisperkit.ratchet.sender_keys import SenderKeyState
 from whisperkit.ratchet.session import Parties, Pending, Session
 
 __all__ = [
+    "EC_PREFIX",
     "IDENTITY_KEY",
     "KYBER_PREFIX",
     "MAX_SESSION_BYTES",
     "MAX_SHELF_BYTES",
     "MAX_SKIPPED_ROWS_BYTES",
     "SIGNED_PREFIX",
+    "TAKEN_KEY",
     "USED_PREFIX",
     "LocalIdentity",
     "Peer",
     "Shelf",
+    "Taken",
     "decode_kyber_prekey",
     "decode_local_identity",
     "decode_one_time_prekey",
@@ -70,6 +74,7 @@ __all__ = [
     "decode_shelf",
     "decode_signed_prekey",
     "decode_skipped",
+    "decode_taken",
     "encode_kyber_prekey",
     "encode_local_identity",
     "encode_one_time_prekey",
@@ -79,6 +84,7 @@ __all__ = [
     "encode_shelf",
     "encode_signed_prekey",
     "encode_skipped",
+    "encode_taken",
     "kyber_prekey_key",
     "one_time_prekey_key",
     "own_sender_key_key",
@@ -92,6 +98,8 @@ __all__ = [
 ]
 
 IDENTITY_KEY: Final = b"k/identity"
+EC_PREFIX: Final = b"k/ec/"
+TAKEN_KEY: Final = b"k/taken"
 SIGNED_PREFIX: Final = b"k/signed/"
 KYBER_PREFIX: Final = b"k/kyber/"
 USED_PREFIX: Final = b"k/used/"
@@ -151,6 +159,18 @@ class Peer(NamedTuple):
     verified_at_ms: int | None = None
 
 
+class Taken(NamedTuple):
+    """One-time prekeys that a server has handed out.
+
+    Attributes:
+        below: All with lower numbers.
+        known_at_ms: When the server said so, milliseconds since 1970.
+    """
+
+    below: int
+    known_at_ms: int
+
+
 class Shelf(NamedTuple):
     """Which sessions there are with a device, by number.
 
@@ -170,7 +190,7 @@ class Shelf(NamedTuple):
 
 def one_time_prekey_key(number: int) -> bytes:
     """The record of a one-time prekey."""
-    return b"k/ec/" + _number(number)
+    return EC_PREFIX + _number(number)
 
 
 def signed_prekey_key(number: int) -> bytes:
@@ -311,6 +331,28 @@ def decode_kyber_prekey(data: bytes) -> KyberPreKey:
             return KyberPreKey(number, pair, signature, made, is_last_resort, replaced)
         case _:
             raise malformed("kyber prekey")
+
+
+def encode_taken(taken: tuple[Taken, ...]) -> bytes:
+    """Write which one-time prekeys were handed out."""
+    return pack(taken)
+
+
+def decode_taken(data: bytes) -> tuple[Taken, ...]:
+    """Read it."""
+    match unpack("taken prekeys", data):
+        case [taken]:
+            return tuple(_decode_taken(each) for each in items("taken prekeys", taken))
+        case _:
+            raise malformed("taken prekeys")
+
+
+def _decode_taken(value: object) -> Taken:
+    match value:
+        case [int(below), int(known_at_ms)]:
+            return Taken(below, known_at_ms)
+        case _:
+            raise malformed("taken prekeys")
 
 
 def encode_shelf(shelf: Shelf) -> bytes:
