@@ -33,7 +33,7 @@ PUBLIC: Final = {
     "public halves of keys, signatures, and hashes of them": {
         "identity_key", "public", "signature", "ratchet_key", "base_key", "signing_key",
         "local_identity", "remote_identity", "local_address", "remote_address", "SafetyNumber.local",
-        "SafetyNumber.remote", "Collected.data", "ServerCertificate.key", "SenderTrust.roots",
+        "SafetyNumber.remote", "Collected.data", "ServerCertificate.key", "SenderTrust.roots", "_Known.keys",
     },
     "what travels: sealed, or the seal of it": {
         "ciphertext", "kyber_ciphertext", "pq_ratchet", "authenticated", "mac", "addresses", "signed",

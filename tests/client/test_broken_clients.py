@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
-from whisperkit import UserId
-from whisperkit.client import opening, reading, receiving
+from whisperkit import ConversationId, UserId
+from whisperkit.client import opening, reading, receiving, trust
 from whisperkit.client.arrivals import take_arrival
 from whisperkit.client.client import Client
 from whisperkit.client.content import Bound, decode_content
+from whisperkit.client.events import DeviceLinked, Recorded
 from whisperkit.client.records import Turn
 from whisperkit.client.sealing import Sealer
 from whisperkit.client.sending import Sender
@@ -22,7 +23,7 @@ from whisperkit.sync import frames
 from whisperkit.sync.chat import Chat
 from whisperkit.sync.frames import EntryKind
 from whisperkit.testing import Fault
-from whisperkit.testing.sim_phone import ChatNet
+from whisperkit.testing.sim_phone import ChatNet, SimPhone
 
 SOON_S = 120.0
 
@@ -31,7 +32,7 @@ async def nothing(*_: Any, **__: Any) -> Any:  # Any: it stands for anything
     return None
 
 
-def nothing_now(_: object) -> None:
+def nothing_now(*_: object) -> None:
     return None
 
 
@@ -179,6 +180,44 @@ def a_bot_dies(net: ChatNet) -> None:
     net.until(lambda: alice.texts(chat) == ["ping", "pong"], within_s=SOON_S)
 
 
+def a_contact_gets_a_tablet(net: ChatNet) -> tuple[SimPhone, SimPhone, ConversationId]:
+    alice, bob = net.phone("alice"), net.phone("bob")
+    chat = alice.direct(bob)
+    alice.send(chat, "hello")
+    net.until(lambda: bob.texts(chat) == ["hello"])
+    return alice, net.linked(bob, name="bob"), chat
+
+
+def a_phone_dies_before_its_person_has_looked(net: ChatNet) -> None:
+    alice, tablet, chat = a_contact_gets_a_tablet(net)
+    alice.send(chat, "both")
+    net.until(lambda: "both" in tablet.texts(chat))
+    alice.events.clear()
+    alice.restart()
+    net.wait(5.0)
+    assert any(isinstance(event, DeviceLinked) for event in alice.events)
+
+
+def a_list_is_looked_at_twice(net: ChatNet) -> None:
+    alice, tablet, chat = a_contact_gets_a_tablet(net)
+    for text in ("one", "two"):
+        net.wait(700.0)
+        alice.send(chat, text)
+        net.until(lambda text=text: text in tablet.texts(chat))  # type: ignore[misc]
+        for notice in alice.client.notices:
+            alice.do(lambda client, notice=notice: client.noticed(notice))  # type: ignore[misc]
+    assert [isinstance(event, DeviceLinked) for event in alice.events].count(True) == 1
+
+
+def a_new_device_writes_first(net: ChatNet) -> None:
+    alice, tablet, chat = a_contact_gets_a_tablet(net)
+    tablet.send(chat, "guess who")
+    net.until(lambda: "guess who" in alice.texts(chat))
+    net.wait(90.0)
+    about = [event for event in alice.events if isinstance(event, DeviceLinked | Recorded)]
+    assert isinstance(about[-2], DeviceLinked)
+
+
 VARIANTS: list[tuple[Callable[[ChatNet], None], object, str, object]] = [
     (lost_sessions, Unread, "note", nothing),
     (a_member_is_removed, Sealer, "renew", nothing),
@@ -188,6 +227,9 @@ VARIANTS: list[tuple[Callable[[ChatNet], None], object, str, object]] = [
     (the_server_loses_its_tail, receiving.Receiver, "_send_again", nothing),
     (read_on_a_flight, reading.Reader, "untold", nothing_found),
     (a_bot_dies, Client, "_handle", handled_first),
+    (a_phone_dies_before_its_person_has_looked, trust, "put_notice", nothing),
+    (a_list_is_looked_at_twice, trust, "_note", nothing_now),
+    (a_new_device_writes_first, trust.Trust, "met", nothing_found),
 ]
 
 

@@ -6,12 +6,15 @@ from collections.abc import Iterator
 
 import pytest
 
-from whisperkit import ConversationId, DeviceId
+from whisperkit import ConversationId, DeviceId, MessageId
 from whisperkit.fanout import Limits
+from whisperkit.ids import ConversationSeq, InboxSeq
 from whisperkit.receipts import MessageStatus
 from whisperkit.service import ServiceConfig
 from whisperkit.strategy import Strategy
 from whisperkit.sync import frames
+from whisperkit.sync.cursor import next_tag
+from whisperkit.sync.frames import EntryKind
 from whisperkit.testing.sim_phone import ChatNet, SimPhone
 
 # Strategies as in a real server, with fewer members.
@@ -42,6 +45,31 @@ def test_a_group_whose_copies_are_queued_reads_everything(small_net: ChatNet) ->
 
     assert len({tuple(phone.texts(group)) for phone in phones}) == 1
     assert not any("?" in phone.texts(group) for phone in phones)
+
+
+def test_a_mode_that_comes_in_one_read_with_the_change_that_caused_it_is_heeded(net: ChatNet) -> None:
+    alice, bob, carol = net.phone("alice"), net.phone("bob"), net.phone("carol")
+    said: list[frames.Send] = []
+
+    def is_saying(frame: frames.Frame) -> None:
+        if isinstance(frame, frames.Send) and not said:
+            said.append(frame)
+            alice.wire_fates.arm("up", "lost")
+
+    alice.is_saying = is_saying
+    group = alice.group(bob, carol)
+    net.until(lambda: bool(said))
+    cursor, mode = alice.client.cursor, MessageId(bytes(16))
+    assert cursor is not None
+    seq, tag = InboxSeq(cursor.seq + 1), next_tag(cursor.tag, mode)
+    first, second, none = ConversationSeq(1), ConversationSeq(2), ConversationSeq(0)
+    entry = frames.Entry(seq, tag, mode, EntryKind.MODE, group, second, none, None, 1, None, bytes([Strategy.MEGA]))
+
+    assert alice.link is not None
+    alice.link.forge(frames.Sent(group, said[0].outbox_epoch, said[0].outbox_seq, said[0].message_id, first, 1), entry)
+
+    # Soon: a server that did not send it ends the connection over its acknowledgement.
+    net.until(lambda: strategy(alice, group) is Strategy.MEGA, within_s=0.5)
 
 
 def test_a_group_that_is_pulled_is_read_once_it_is_opened(small_net: ChatNet) -> None:

@@ -180,7 +180,7 @@ def whatever_memory_says(standing: Standing, conv: ConversationId) -> Outbox:
     [
         (test_who_was_removed_a_moment_ago_is_given_no_key, sending, "_check_members", nothing),
         (
-            partial(test_a_store_that_goes_away_with_an_answer_costs_no_message_its_number, after=3),
+            partial(test_a_store_that_goes_away_with_an_answer_costs_no_message_its_number, after=2),
             Standing,
             "box",
             whatever_memory_says,

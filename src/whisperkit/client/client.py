@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Mapping, Sequence
+from functools import partial
 from typing import Final, Self
 
 from whisperkit.anyio_runtime import AnyioRuntime
@@ -19,11 +20,13 @@ from whisperkit.client.arrivals import Answer, Arrivals, take_arrival
 from whisperkit.client.blobs import BlobTransfer, Uploads
 from whisperkit.client.content import Attachment, Content, Text, check_content
 from whisperkit.client.drafts import DraftKind, put_draft
-from whisperkit.client.events import ConnectionState, PresenceChanged, Recorded
+from whisperkit.client.events import ConnectionState, IdentityChanged, Notice, PresenceChanged, Recorded
 from whisperkit.client.greeting import Greeter
 from whisperkit.client.history import Note, Record
+from whisperkit.client.notices import take_notice
 from whisperkit.client.opening import Opener
 from whisperkit.client.people import People
+from whisperkit.client.prekeys import PreKeys
 from whisperkit.client.reading import Reached, Reader
 from whisperkit.client.receiving import Receiver
 from whisperkit.client.records import Turn
@@ -31,6 +34,7 @@ from whisperkit.client.sealing import Sealer
 from whisperkit.client.sending import Sender
 from whisperkit.client.session import Session
 from whisperkit.client.standing import FIRST_RETRY_S, Listener, Standing
+from whisperkit.client.trust import Trust
 from whisperkit.client.unread import Unread
 from whisperkit.errors import PeerError, StoreError, TransportError, UsageError
 from whisperkit.ids import ConversationId, ConversationSeq, DeviceId, MessageId, UserId
@@ -97,12 +101,14 @@ class Client:
         self._at = at = Standing(store, device, self._runtime)
         clock = self._runtime.wall_ms
         unread = Unread(mint=at.mint, wall_ms=clock)
-        self._people = People(at.records, at.ratchet, at.ask, at.tell, unread, mint=at.mint, wall_ms=clock)
+        trust = Trust(at.ratchet, wall_ms=clock)
+        self._people = People(at.records, at.ratchet, at.ask, at.tell, trust, unread, mint=at.mint, wall_ms=clock)
+        prekeys = PreKeys(at.records, at.ratchet, at.ask, mint=at.mint, wall_ms=clock)
         self._uploads = Uploads(blobs, self._runtime)
         sealer = Sealer(at.ratchet, wall_ms=clock)
-        opener = Opener(at.ratchet, sealer, unread, wall_ms=clock, mint=at.mint, prekey_used=self._people.prekey_used)
+        opener = Opener(at.ratchet, sealer, trust, unread, wall_ms=clock, mint=at.mint, prekey_used=prekeys.used)
         self._reader = Reader(at)
-        self._greeter = Greeter(at, self._people, self._reader, name=name, is_linked=is_linked)
+        self._greeter = Greeter(at, self._people, prekeys, self._reader, name=name, is_linked=is_linked)
         self._receiver = Receiver(at, self._people, opener, sealer, self._greeter, keeps_unhandled=keeps_unhandled)
         self._sender = Sender(at, self._people, sealer, self._uploads)
         self._retry_after_s = 0.0
@@ -384,6 +390,10 @@ class Client:
         """Whether a person compared the safety number of the key that a device has now."""
         return await self._people.is_verified(remote)
 
+    async def are_verified(self, user: UserId) -> bool:
+        """Whether that is so of all devices of a user that are known, but this one: of a new one it is not."""
+        return await self._people.are_verified(user)
+
     async def mark_verified(self, number: SafetyNumber) -> None:
         """Note that a person compared a safety number."""
         await self._people.mark_verified(number)
@@ -392,6 +402,13 @@ class Client:
         """Trust another identity key of a device from now on, because a person said so."""
         await self._people.accept_identity(remote, identity_key)
         self._at.wake()
+
+    async def undecided(self, user: UserId) -> list[IdentityChanged]:
+        """Devices of a user that have another key than a person has compared: nothing is sent to them.
+
+        `accept_identity` takes what is in it.
+        """
+        return await self._people.undecided(user)
 
     async def identity(self) -> tuple[bytes, int]:
         """This device's public identity key and registration id: what another device needs to link it."""
@@ -417,8 +434,24 @@ class Client:
     # ---- events ----
 
     def events(self) -> Listener:
-        """What happens from now on, to be iterated; one that was left is forgotten."""
-        return self._at.listen()
+        """What happens from now on, to be iterated; one that was left is forgotten.
+
+        It begins with the `notices` that no person has seen yet.
+        """
+        listener = self._at.listen()
+        for notice in self.notices:
+            listener.put(notice)
+        return listener
+
+    @property
+    def notices(self) -> tuple[Notice, ...]:
+        """What a person has to be told of devices and has not seen yet, oldest first: it outlives a crash."""
+        return tuple(self._at.notices.values())
+
+    async def noticed(self, notice: Notice) -> None:
+        """Say that a person has seen a notice, which is therefore not told again after a restart."""
+        await self._at.records.run(partial(take_notice, notice=notice))
+        self._at.forget_notice(notice)
 
     def messages(self) -> Arrivals:
         """Messages of others, decrypted, each once and in order, also those that came before this was called.
@@ -524,7 +557,7 @@ class Client:
         if has_welcome(self._at.mirror) and now - self._greeter.asked_marks_at >= MARKS_S:
             self._greeter.asked_marks_at = now
             await self._ask_marks()
-            self._greeter.refill_soon()
+            self._greeter.keep_up()
 
     async def _ask_again(self) -> None:
         due = mirror.deadline(self._at.mirror)

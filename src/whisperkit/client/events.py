@@ -5,16 +5,19 @@ from __future__ import annotations
 from enum import Enum
 from typing import NamedTuple, TypeAlias
 
-from whisperkit.client.opening import IdentityChanged, Recorded
+from whisperkit.client.notices import DeviceLinked, IdentityChanged, Notice
+from whisperkit.client.opening import Recorded
 from whisperkit.ids import ConversationId, UserId
 from whisperkit.sync.frames import PresenceState
 
 __all__ = [
     "ConnectionChanged",
     "ConnectionState",
+    "DeviceLinked",
     "Event",
     "EventsLost",
     "IdentityChanged",
+    "Notice",
     "PresenceChanged",
     "Recorded",
     "TicksMoved",
@@ -77,6 +80,4 @@ class EventsLost(NamedTuple):
     """Whoever listens was too slow, and some events were dropped: look at everything again."""
 
 
-Event: TypeAlias = (
-    Recorded | IdentityChanged | ConnectionChanged | TicksMoved | PresenceChanged | TypingHeard | EventsLost
-)
+Event: TypeAlias = Recorded | Notice | ConnectionChanged | TicksMoved | PresenceChanged | TypingHeard | EventsLost

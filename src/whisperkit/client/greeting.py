@@ -1,10 +1,11 @@
-"""The beginning of a connection: the challenge is signed, a new user is registered, prekeys are published."""
+"""The beginning of a connection, and what is seen to from time to time: registration, prekeys, lists of devices."""
 
 from __future__ import annotations
 
 import logging
 
 from whisperkit.client.people import People
+from whisperkit.client.prekeys import PreKeys
 from whisperkit.client.reading import Reader
 from whisperkit.client.records import Turn
 from whisperkit.client.standing import Standing
@@ -23,24 +24,36 @@ class Greeter:
 
     Args:
         standing: What it shares with the rest of the client.
-        people: This device's keys.
+        people: This device's account, and lists of devices.
+        prekeys: This device's prekeys.
         reader: Knows the conversations.
         name: What the user is called, for the server's records; of a first device only.
         is_linked: The device belongs to a user who exists.
     """
 
-    def __init__(self, standing: Standing, people: People, reader: Reader, *, name: str, is_linked: bool) -> None:
+    def __init__(
+        self,
+        standing: Standing,
+        people: People,
+        prekeys: PreKeys,
+        reader: Reader,
+        *,
+        name: str,
+        is_linked: bool,
+    ) -> None:
         self.watched: tuple[UserId, ...] = ()
         self.beaten_at = 0.0
         self.said_hello_at = float("-inf")
         self.asked_marks_at = 0.0
         self._at = standing
         self._people = people
+        self._prekeys = prekeys
         self._reader = reader
         self._name = name
         self._is_linked = is_linked
         self._nonce = b""
-        self._is_refilling = False
+        self._is_new = True
+        self._is_keeping_up = False
 
     async def greet(self, challenge: frames.Challenge) -> None:
         """Answer the challenge: with HELLO, or first with REGISTER."""
@@ -81,18 +94,21 @@ class Greeter:
         self.asked_marks_at = 0.0
         if self.watched:
             self._at.say([frames.Watch(self.watched)])
-        self.refill_soon()
+        self._is_new = True
+        self.keep_up()
 
-    def refill_soon(self) -> None:
-        """Publish prekeys if it is time to."""
-        if not self._is_refilling:
-            self._is_refilling = True
-            self._at.runtime.spawn(self._refill, name="client prekeys")
+    def keep_up(self) -> None:
+        """Publish prekeys and look at lists of devices, if it is time to."""
+        if not self._is_keeping_up:
+            self._is_keeping_up = True
+            self._at.runtime.spawn(self._keep_up, name="client upkeep")
 
-    async def _refill(self) -> None:
+    async def _keep_up(self) -> None:
         try:
-            await self._people.publish_prekeys()
+            await self._people.look_around(is_new=self._is_new)
+            self._is_new = False
+            await self._prekeys.publish()
         except (TransportError, ActionRequiredError, StoreError):
-            log.info("prekeys not published; with the next connection")
-        self._is_refilling = False
+            log.info("lists not looked at, or prekeys not published; a minute later, or with the next connection")
+        self._is_keeping_up = False
         self._at.wake()

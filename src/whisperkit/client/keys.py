@@ -1,6 +1,8 @@
 """How the client's own rows are named in the device's partition, beside those of the mirror, outbox and ratchet.
 
 - ``a/<number>``: messages that wait to be handled, in the order in which they came
+- ``d/<user>``: the devices of a user, as they are known
+- ``e/<kind><device>``: what a person has to be told about a device
 - ``g/<conversation>``: who holds this device's sender key
 - ``h/<conversation><place>``: history
 - ``m/<message><where and whose>``: the place of a message in it

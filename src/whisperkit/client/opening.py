@@ -14,8 +14,10 @@ from whisperkit.client.audience import audience_of, is_let_in, note_change
 from whisperkit.client.content import AskAgain, KeyGift, Resend, ResendRequest, decode_content, encode_content, unbind
 from whisperkit.client.drafts import DraftKind, put_draft
 from whisperkit.client.history import Note, Record
+from whisperkit.client.notices import Notice
 from whisperkit.client.records import Turn
 from whisperkit.client.sealing import Sealer, is_pairwise
+from whisperkit.client.trust import Trust
 from whisperkit.client.unread import Unread
 from whisperkit.errors import (
     ActionRequiredError,
@@ -37,7 +39,7 @@ from whisperkit.sync.codec import decode_change
 from whisperkit.sync.frames import EntryKind, StoredRow
 from whisperkit.sync.mirror import Arrived
 
-__all__ = ["IdentityChanged", "Opened", "Opener", "Recorded"]
+__all__ = ["Opened", "Opener", "Recorded"]
 
 
 class Recorded(NamedTuple):
@@ -47,21 +49,7 @@ class Recorded(NamedTuple):
     is_new: bool
 
 
-class IdentityChanged(NamedTuple):
-    """A device has another identity key than before.
-
-    Attributes:
-        device: Which one.
-        was_verified: Whether a person had compared the old one: then nothing is sent until they choose.
-        identity_key: The other key, 33 bytes: what `Client.accept_identity` takes.
-    """
-
-    device: DeviceId
-    was_verified: bool
-    identity_key: bytes = b""
-
-
-Opened: TypeAlias = Recorded | IdentityChanged
+Opened: TypeAlias = Recorded | Notice
 
 
 class Opener:
@@ -70,6 +58,7 @@ class Opener:
     Args:
         ratchet: This device's.
         sealer: For gifts of keys.
+        trust: Whose keys are which.
         unread: What could not be read.
         wall_ms: The clock.
         mint: Makes message ids for asides.
@@ -80,6 +69,7 @@ class Opener:
         self,
         ratchet: Device,
         sealer: Sealer,
+        trust: Trust,
         unread: Unread,
         *,
         wall_ms: Callable[[], int],
@@ -88,6 +78,7 @@ class Opener:
     ) -> None:
         self._ratchet = ratchet
         self._sealer = sealer
+        self._trust = trust
         self._unread = unread
         self._wall_ms = wall_ms
         self._mint = mint
@@ -140,20 +131,22 @@ class Opener:
     async def _open_own(self, turn: Turn, sender: DeviceId, data: bytes, events: list[Opened]) -> bytes:
         message = _ciphertext(data, MessageType.WHISPER, MessageType.PREKEY)
         rows = await turn.load(self._ratchet.records_for(sender, message))
+        peer = self._ratchet.peer(rows, sender)
         try:
             opened = self._ratchet.decrypt(rows, message, sender=sender, wall_ms=self._wall_ms())
         except UntrustedIdentityError as error:
-            peer = self._ratchet.peer(rows, sender)
-            is_verified = peer is not None and peer.verified_at_ms is not None
             accepted = self._ratchet.accept_identity(rows, error.found, remote=sender, wall_ms=self._wall_ms())
             # Anybody can write a key into a first message; it counts only if the message opens with it.
             trusting = {key: value for key, value in {**rows, **accepted.save}.items() if value is not None}
             opened = self._ratchet.decrypt(trusting, message, sender=sender, wall_ms=self._wall_ms())
-            events.append(IdentityChanged(sender, is_verified, error.found))
-            if is_verified:
+            is_trusted, news = await self._trust.changed(turn, sender, error.found)
+            events += news
+            if not is_trusted:
                 raise
-            turn.save(accepted.save)
         turn.save(opened.save)
+        if peer is None:
+            assert opened.identity_key is not None  # of a message between two devices it is known
+            events += await self._trust.met(turn, sender, opened.identity_key)
         if opened.one_time_prekey is not None:
             await self._prekey_used(turn)
         return opened.plaintext

@@ -1,21 +1,32 @@
-"""Other devices, seen from this one: lists, sessions, trust; and this one's own keys and registration.
+"""Other devices, seen from this one: lists, sessions, trust; and this one's own account.
 
-Lists of devices are remembered until the server says that they are stale. A session that is missing is opened from
-a bundle, asked for once at a time for each device.
+Lists of devices are believed for a while, or until the server says that they are stale. A session that is missing is
+opened from a bundle, asked for once at a time for each device.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
+from functools import partial
 from typing import Final
 
-from whisperkit.client.opening import IdentityChanged
+from whisperkit.client.notices import IdentityChanged, Notice
 from whisperkit.client.records import DeviceRecords, Turn
+from whisperkit.client.session import Ask
+from whisperkit.client.trust import DIRECT, Trust
 from whisperkit.client.unread import Unread
-from whisperkit.errors import ActionRequiredError, LinkClosedError, PeerError, UntrustedIdentityError, UsageError
+from whisperkit.errors import (
+    ActionRequiredError,
+    LinkClosedError,
+    PeerError,
+    UntrustedIdentityError,
+    UsageError,
+    WhisperError,
+)
 from whisperkit.ids import ConversationId, DeviceId, MessageId, UserId
-from whisperkit.ratchet import Device, PreKeyBundle, PreKeyUpload, PublicPreKey, SafetyNumber
+from whisperkit.ratchet import Device, PreKeyBundle, PublicPreKey, SafetyNumber
+from whisperkit.ratchet.curve import decode_public
 from whisperkit.sync import frames
 from whisperkit.sync.frames import MAX_USERS, Frame
 
@@ -23,15 +34,8 @@ __all__ = ["People"]
 
 log = logging.getLogger("whisperkit.client")
 
-Ask = Callable[[MessageId, Frame], Awaitable[Frame]]
-
 _REGISTERED: Final = b"n/registered"
-_STOCK: Final = b"n/stock"
 _CONNECTION: Final = b"n/connection"
-_KNOWN: Final = b"n/direct/"
-REFILL_BELOW: Final = 20
-ONE_TIME_KEYS: Final = 50
-RENEW_MS: Final = 86_400_000
 # How long a list of devices is believed. Small groups hear at once when it is stale; a mid one only by looking.
 LIST_MS: Final = 600_000
 # And how long it is believed that there is no such user: they may come any moment.
@@ -46,7 +50,8 @@ class People:
         records: This device's partition.
         ratchet: Its ratchet.
         ask: Asks the server.
-        tell: Told when a device has another identity.
+        tell: Told of what is news about devices.
+        trust: Who is known.
         unread: What could not be read.
         mint: Names requests.
         wall_ms: The clock.
@@ -57,7 +62,8 @@ class People:
         records: DeviceRecords,
         ratchet: Device,
         ask: Ask,
-        tell: Callable[[IdentityChanged], None],
+        tell: Callable[[Notice], None],
+        trust: Trust,
         unread: Unread,
         *,
         mint: Callable[[], MessageId],
@@ -67,9 +73,11 @@ class People:
         self._ratchet = ratchet
         self._ask = ask
         self._tell = tell
+        self._trust = trust
         self._unread = unread
         self._mint = mint
         self._wall_ms = wall_ms
+        self._own = records.device.user
         self._lists: dict[UserId, tuple[int, tuple[DeviceId, ...]]] = {}
         self._unreachable: dict[DeviceId, int] = {}
         self._direct: dict[ConversationId, UserId] = {}
@@ -96,10 +104,33 @@ class People:
         answer = await self._ask(request, frames.Devices(request, users))
         if not isinstance(answer, frames.DeviceLists):
             raise LinkClosedError(reason="TRY_LATER", retry_after_s=None)
+        asked = set(users)
+        lists = [one for one in answer.lists if one.user in asked]
+        for notice in await self._records.run(partial(self._trust.listed, lists=lists)):
+            self._tell(notice)
         now = self._wall_ms()
         self._lists.update(dict.fromkeys(users, (now, ())))
-        for user, _, devices in answer.lists:
+        for user, _, devices in lists:
             self._lists[user] = now, tuple(DeviceId(user, device.number) for device in devices)
+
+    async def look_around(self, *, is_new: bool) -> None:
+        """Look at lists of devices that nobody has named as stale: this user's own, and of those who were heard.
+
+        Args:
+            is_new: The connection is: the own list is looked at whatever is remembered.
+
+        Raises:
+            TransportError: The server cannot be asked now.
+        """
+        heard = frozenset(self._trust.unlisted)
+        self.forget_users([*heard, self._own] if is_new else heard)
+        await self.devices_of([self._own, *heard])
+        self._trust.unlisted -= heard  # also whom the server does not list: once is enough
+
+    @property
+    def has_heard_unlisted(self) -> bool:
+        """Whether a device was heard that no list has named."""
+        return bool(self._trust.unlisted)
 
     def forget_lists(self, devices: Iterable[DeviceId]) -> None:
         """The lists of these devices' users turned out to be stale."""
@@ -118,10 +149,10 @@ class People:
 
     async def note_direct(self, user: UserId) -> ConversationId:
         """Remember with whom a conversation of two is, so that it can be made when it is first written in."""
-        conv = ConversationId.direct(self._records.device.user, user)
+        conv = ConversationId.direct(self._own, user)
 
         async def note(turn: Turn) -> None:
-            turn.put([(_KNOWN + conv.encode(), user.encode())])
+            turn.put([(DIRECT + conv.encode(), user.encode())])
 
         if conv not in self._direct:
             await self._records.run(note)
@@ -133,7 +164,7 @@ class People:
         if conv not in self._direct:
 
             async def look(turn: Turn) -> bytes | None:
-                return await turn.get(_KNOWN + conv.encode())
+                return await turn.get(DIRECT + conv.encode())
 
             stored = await self._records.read(look)
             if stored is not None:
@@ -178,32 +209,33 @@ class People:
         if not isinstance(answer, frames.Bundle) or answer.keys is None:
             return False
         bundle = _bundle(answer.keys, remote)
-        changed: list[IdentityChanged] = []
 
-        async def process(turn: Turn) -> None:
-            changed.clear()
+        async def process(turn: Turn) -> tuple[WhisperError | None, list[Notice]]:
             rows = await turn.load(self._ratchet.records_for(remote))
+            peer, news = self._ratchet.peer(rows, remote), list[Notice]()
             try:
                 saved = self._ratchet.process_bundle(rows, bundle, remote=remote, wall_ms=self._wall_ms())
             except UntrustedIdentityError as error:
-                peer = self._ratchet.peer(rows, remote)
-                is_verified = peer is not None and peer.verified_at_ms is not None
-                changed.append(IdentityChanged(remote, is_verified, error.found))
-                if is_verified:
-                    raise
-                turn.save(self._ratchet.accept_identity(rows, error.found, remote=remote, wall_ms=self._wall_ms()).save)
+                bundle.check()  # a key that its owner did not sign with is no news
+                is_trusted, news = await self._trust.changed(turn, remote, error.found)
+                if not is_trusted:
+                    return error, news
                 saved = self._ratchet.process_bundle(turn.rows, bundle, remote=remote, wall_ms=self._wall_ms())
             turn.save(saved.save)
+            if peer is None:
+                news = await self._trust.met(turn, remote, decode_public(bundle.identity_key))
+            return None, news
 
+        failure: WhisperError | None
         try:
-            await self._records.run(process)
+            failure, news = await self._records.run(process)
         except (PeerError, ActionRequiredError) as error:
-            log.warning("no session", extra={"device": remote, "code": error.code})
-            return False
-        finally:
-            for event in changed:
-                self._tell(event)
-        return True
+            failure, news = error, []
+        for notice in news:
+            self._tell(notice)
+        if failure is not None:
+            log.warning("no session", extra={"device": remote, "code": failure.code})
+        return failure is None
 
     # ---- trust ----
 
@@ -217,12 +249,15 @@ class People:
 
     async def is_verified(self, remote: DeviceId) -> bool:
         """Whether a person compared the safety number of the key that a device has now."""
+        return await self._records.read(partial(self._trust.is_verified, device=remote))
 
-        async def look(turn: Turn) -> bool:
-            peer = self._ratchet.peer(await turn.load(self._ratchet.records_for(remote)), remote)
-            return peer is not None and peer.verified_at_ms is not None
+    async def are_verified(self, user: UserId) -> bool:
+        """Whether that is so of all devices of a user."""
+        return await self._records.read(partial(self._trust.are_verified, user=user))
 
-        return await self._records.read(look)
+    async def undecided(self, user: UserId) -> list[IdentityChanged]:
+        """Keys of a user's devices of which a person has to say whether they are trusted."""
+        return await self._records.read(partial(self._trust.undecided, user=user))
 
     async def mark_verified(self, number: SafetyNumber) -> None:
         """Note that a person compared a safety number."""
@@ -293,60 +328,15 @@ class People:
 
         return await self._records.run(rise)
 
-    # ---- this device's prekeys ----
-
-    async def prekey_used(self, turn: Turn) -> None:
-        """Note that somebody used a one-time key."""
-        stock = await _stock(turn)
-        if stock is not None:
-            turn.put([(_STOCK, _packed(stock[0], max(0, stock[1] - 1)))])
-
-    async def publish_prekeys(self) -> None:
-        """Publish prekeys: the first time, once a day, and when there are few left.
-
-        Raises:
-            TransportError: The server cannot be asked now.
-        """
-        for _ in range(2):  # the first answer may say that more were taken than were used
-            missing = await self._records.read(self._missing_prekeys)
-            if missing is None:
-                return
-            await self._publish(missing)
-
-    async def _missing_prekeys(self, turn: Turn) -> int | None:
-        """How many to make; `None` if nothing is to be published."""
-        stock = await _stock(turn)
-        if stock is None:
-            return ONE_TIME_KEYS
-        published_at_ms, count = stock
-        if count >= REFILL_BELOW and self._wall_ms() - published_at_ms < RENEW_MS:
-            return None
-        return max(0, ONE_TIME_KEYS - count)
-
-    async def _publish(self, one_time: int) -> None:
-        async def generate(turn: Turn) -> PreKeyUpload:
-            rows = await turn.load(self._ratchet.records_for_prekeys())
-            made = self._ratchet.generate_prekeys(rows, wall_ms=self._wall_ms(), one_time=one_time)
-            turn.save(made.save)
-            return made.upload
-
-        upload = await self._records.run(generate)
-        request = self._mint()
-        answer = await self._ask(request, _publish(request, upload))
-        if not isinstance(answer, frames.Published):
-            raise ActionRequiredError("the server did not take the prekeys")
-        count = min(answer.ec_count, answer.kyber_count)
-
-        async def note(turn: Turn) -> None:
-            turn.put([(_STOCK, _packed(self._wall_ms(), count))])
-
-        await self._records.run(note)
+    # ---- this device's account ----
 
     async def link(self, number: int, *, identity_key: bytes, registration_id: int) -> None:
         """Let another device into the account."""
+        device = DeviceId(self._own, number)
+        await self._records.run(partial(self._trust.expect, device=device, key=identity_key))
         request = self._mint()
         answer = await self._ask(request, frames.Link(request, number, identity_key, registration_id))
-        self.forget_users([self._records.device.user])
+        self.forget_users([self._own])
         _check_linked(answer)
 
     async def unlink(self, number: int) -> None:
@@ -360,18 +350,8 @@ class People:
             raise UsageError("a device is put out by another one")
         request = self._mint()
         answer = await self._ask(request, frames.Unlink(request, number))
-        self.forget_users([self._records.device.user])
+        self.forget_users([self._own])
         _check_linked(answer)
-
-
-async def _stock(turn: Turn) -> tuple[int, int] | None:
-    """When prekeys were published last, and how many should be left; `None` if they never were."""
-    stored = await turn.get(_STOCK)
-    return None if stored is None else (int.from_bytes(stored[:8], "big"), int.from_bytes(stored[8:], "big"))
-
-
-def _packed(published_at_ms: int, count: int) -> bytes:
-    return published_at_ms.to_bytes(8, "big") + count.to_bytes(4, "big")
 
 
 def _check_linked(answer: Frame) -> None:
@@ -389,20 +369,4 @@ def _bundle(keys: frames.BundleKeys, device: DeviceId) -> PreKeyBundle:
         PublicPreKey(*keys.kyber),
         one_time,
         device,
-    )
-
-
-def _publish(request: MessageId, upload: PreKeyUpload) -> frames.Publish:
-    def signed(key: PublicPreKey) -> frames.SignedKey:
-        return frames.SignedKey(key.number, key.public, key.signature)
-
-    def kyber(key: PublicPreKey) -> frames.KyberKey:
-        return frames.KyberKey(key.number, key.public, key.signature)
-
-    return frames.Publish(
-        request,
-        signed(upload.signed),
-        kyber(upload.last_resort),
-        tuple(frames.OneTimeKey(key.number, key.public) for key in upload.one_time),
-        tuple(kyber(key) for key in upload.one_time_kyber),
     )

@@ -47,7 +47,7 @@ class Receiver:
 
     Args:
         standing: What it shares with the rest of the client.
-        people: Forgets lists of devices that turned out stale.
+        people: Forgets lists of devices that turned out stale, and looks at those of whoever is new.
         opener: Decrypts.
         sealer: Renews this device's sender keys.
         greeter: Answers the challenge.
@@ -93,6 +93,11 @@ class Receiver:
 
     async def _save_batch(self, batch: Sequence[Frame], turn: Turn, follows: Follows) -> Synced:
         events, boxes = follows.events, follows.boxes
+        # First: what comes of a change of this device, as a MODE row, may be in the same read behind its SENT.
+        for frame in batch:
+            if isinstance(frame, frames.Sent):
+                self._at.heard_of[frame.conv] = self._at.runtime.now()
+                events += await self._sent(turn, frame, boxes)
         rows = await turn.load(mirror.rows_for(self._at.mirror, batch))
         synced = mirror.receive(self._at.mirror, batch, rows, now=self._at.runtime.now())
         for conv, chat in synced.chats.items():
@@ -108,9 +113,6 @@ class Receiver:
             await self._queue(turn, events)
         for frame in batch:
             match frame:
-                case frames.Sent():
-                    self._at.heard_of[frame.conv] = self._at.runtime.now()
-                    events += await self._sent(turn, frame, boxes)
                 case frames.Refused():
                     self._at.heard_of[frame.conv] = self._at.runtime.now()
                     events += await self._refused(turn, frame, boxes)
@@ -134,6 +136,8 @@ class Receiver:
                     self._at.tell(TypingHeard(conv, user))
                 case _:
                     pass
+        if self._people.has_heard_unlisted:
+            self._greeter.keep_up()
         if self._at.mirror.phase is Phase.LIVE:
             self._at.now_is(ConnectionState.LIVE)
         elif self._at.session is not None and self._at.session.is_established:

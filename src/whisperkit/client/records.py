@@ -66,6 +66,15 @@ class Turn:
                 rest = Span(page[-1].key + b"\x00", span.stop)
         return self.rows
 
+    async def some(self, keys: Collection[bytes]) -> dict[bytes, bytes]:
+        """Single rows that are there, all read in one call."""
+        if self.version and keys:
+            spans = [exactly(key) for key in keys]
+            answer = self._store.rows(self._partition, spans, limit=len(spans))
+            self._loaded.update(await _asking(f"rows of {self._partition}", answer))
+        rows = self.rows
+        return {key: rows[key] for key in keys if key in rows}
+
     async def last(self, span: Span, *, limit: int) -> list[Row]:
         """The last rows of a span, newest first; nothing under change is among them."""
         if not self.version:

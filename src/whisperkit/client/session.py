@@ -16,8 +16,10 @@ from whisperkit.sync.connection import ClientConnection, ConnectionState
 from whisperkit.sync.frames import Frame
 from whisperkit.transport import Link
 
-__all__ = ["ANSWER_S", "Session"]
+__all__ = ["ANSWER_S", "Ask", "Session"]
 
+Ask = Callable[[MessageId, Frame], Awaitable[Frame]]
+"""Sends a request and waits for its answer."""
 
 # A request without an answer for so long is taken for lost, and the connection with it.
 ANSWER_S: Final = 20.0

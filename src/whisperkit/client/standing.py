@@ -11,7 +11,16 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final, TypeVar
 from weakref import WeakKeyDictionary
 
-from whisperkit.client.events import ConnectionChanged, ConnectionState, Event, EventsLost
+from whisperkit.client.events import (
+    ConnectionChanged,
+    ConnectionState,
+    DeviceLinked,
+    Event,
+    EventsLost,
+    IdentityChanged,
+    Notice,
+)
+from whisperkit.client.notices import notices_in
 from whisperkit.client.records import DeviceRecords, Turn
 from whisperkit.client.session import Session
 from whisperkit.errors import LinkClosedError, StoreError
@@ -96,6 +105,7 @@ class Standing:
 
     Attributes:
         is_sure: Whether memory holds what the store holds; if not, it is read again before the next connection.
+        notices: What a person has to be told of devices and has not seen yet, by kind and device, oldest first.
         on_screen: Conversations that are.
         heard_of: When something was last sent to a conversation, or an answer came from it.
         not_before: When the server, which is busy, wants to hear of a conversation again.
@@ -111,6 +121,7 @@ class Standing:
         self.outboxes: dict[ConversationId, Outbox] = {}
         self.session: Session | None = None
         self.is_sure = False
+        self.notices: dict[tuple[type[Notice], DeviceId], Notice] = {}
         self.on_screen: set[ConversationId] = set()
         self.heard_of: dict[ConversationId, float] = {}
         self.not_before: dict[ConversationId, float] = {}
@@ -127,7 +138,7 @@ class Standing:
     async def load(self) -> None:
         """Take up what is saved, with identity keys made if there are none."""
 
-        async def load(turn: Turn) -> None:
+        async def load(turn: Turn) -> list[Notice]:
             rows = await turn.load(self.ratchet.records_for_prekeys()[:1])
             if not rows:
                 turn.save(self.ratchet.create_identity(rows).save)
@@ -138,8 +149,10 @@ class Standing:
             await turn.load(outbox.outbox_spans())
             pending = sorted(row for row in turn.rows.items() if row[0][:2] in (b"o/", b"p/"))
             self.outboxes = outbox.load_outboxes(Row(*row) for row in pending)
+            return await notices_in(turn)
 
-        await self.records.run(load)
+        for notice in await self.records.run(load):
+            self.tell(notice)  # also one of a commit of which it was not known whether it happened
         self.is_sure = True
 
     async def reload(self) -> None:
@@ -236,9 +249,21 @@ class Standing:
     # ---- who is told ----
 
     def tell(self, event: Event) -> None:
-        """Tell all who listen; one who does not keep up is told that much."""
+        """Tell all who listen; one who does not keep up is told that much. What has to be seen is told once."""
+        if isinstance(event, DeviceLinked | IdentityChanged):
+            key = type(event), event.device
+            if self.notices.get(key) == event:
+                return
+            self.notices.pop(key, None)
+            self.notices[key] = event
         for listener in list(self._listeners):
             listener.put(event)
+
+    def forget_notice(self, notice: Notice) -> None:
+        """A person has seen a notice; one that took its place since stays."""
+        key = type(notice), notice.device
+        if self.notices.get(key) == notice:
+            del self.notices[key]
 
     def now_is(self, state: ConnectionState, retry_in_s: float | None = None) -> None:
         """Note how the client stands with the server."""

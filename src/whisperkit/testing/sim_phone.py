@@ -86,9 +86,10 @@ class SimLink:
         """The network is gone, as both ends soon notice."""
         self._wire.cut(gateway_hears_s=0.1, device_hears_s=0.1)
 
-    def forge(self, frame: Frame) -> None:
-        """Let the device hear a frame that the server never sent."""
-        self._came.put(codec.encode(frame))
+    def forge(self, *forged: Frame) -> None:
+        """Let the device hear, in one read, frames that the server never sent."""
+        (data,) = codec.encode_many(forged)
+        self._came.put(data)
 
 
 class SimServer:
