@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import inspect
+import re
 import traceback
 
 import pytest
@@ -54,7 +56,15 @@ SAID: list[tuple[WhisperError, str]] = [
         errors.StaleOutboxError(device=PHONE, epoch=2),
         f"the outbox of {PHONE} is behind: the conversation is at outbox epoch 2",
     ),
+    (
+        errors.OutboxFullError(conversation=ROOM, limit=8),
+        "8 messages already wait in room; the limit is 8",
+    ),
     (errors.BlobGoneError(blob="b" * 32), f"attachment {'b' * 32} is gone"),
+    (
+        errors.MalformedIdError(kind="user", expected="not empty", found=""),
+        "a user id is not empty, got ''",
+    ),
     (MalformedFrameError("2 fields", frame="ACK"), "ACK: 2 fields"),
     (MalformedFrameError("no array"), "frame: no array"),
     (errors.OversizedFrameError(found=9, limit=8), "a frame of 9 bytes came; the limit is 8"),
@@ -90,10 +100,32 @@ def test_an_error_names_the_things_that_disagree(error: WhisperError, text: str)
 
 
 @pytest.mark.parametrize("error", [error for error, _ in SAID], ids=lambda error: type(error).__name__)
-def test_what_to_do_is_a_note_below_the_traceback(error: WhisperError) -> None:
-    printed = "".join(traceback.format_exception(error)).rstrip()
+def test_below_a_traceback_stand_what_to_do_and_the_code(error: WhisperError) -> None:
+    printed = "".join(traceback.format_exception(error)).splitlines()
 
-    assert printed.endswith(error.advice or str(error))
+    name = f"{type(error).__module__}.{type(error).__name__}"
+    assert printed[-3:] == [f"{name}: {error}", error.advice, f"code: {error.code}"]
+
+
+def test_a_wrong_call_is_told_by_its_text_and_its_code_alone() -> None:
+    printed = "".join(traceback.format_exception(UsageError("outbox_seq starts at 1, got 0"))).splitlines()
+
+    assert printed == ["whisperkit.errors.UsageError: outbox_seq starts at 1, got 0", "code: usage"]
+
+
+def test_each_error_with_a_text_of_its_own_is_among_the_examples() -> None:
+    own = {name for name in errors.__all__ if "__init__" in vars(getattr(errors, name))}
+
+    assert own - {type(error).__name__ for error, _ in SAID} == {"WhisperError"}
+
+
+@pytest.mark.parametrize("error", [error for error, _ in SAID], ids=lambda error: type(error).__name__)
+def test_an_error_documents_just_the_attributes_that_it_has(error: WhisperError) -> None:
+    documented = set(
+        re.findall(r"^    (\w+): ", (inspect.getdoc(error) or "").partition("Attributes:")[2], re.MULTILINE)
+    )
+
+    assert documented == vars(error).keys() - {"__notes__"}
 
 
 @pytest.mark.parametrize("turn", [UsageError, ActionRequiredError, PeerError, StoreError, TransportError])

@@ -19,6 +19,7 @@ from types import ModuleType
 from typing import Any, TypeVar
 
 from docutils import nodes
+from error_pages import render_errors
 from sphinx.addnodes import pending_xref
 from sphinx.application import Sphinx
 from sphinx.domains.python import PythonDomain
@@ -27,8 +28,6 @@ from sphinx.util.nodes import make_refnode
 from sphinx.util.typing import ExtensionMetadata
 
 import whisperkit
-from whisperkit import errors
-from whisperkit.errors import WhisperError
 from whisperkit.sync.wire_page import render_page
 
 __all__ = ["setup"]
@@ -44,15 +43,15 @@ def public_modules() -> list[ModuleType]:
 def write_pages(app: Sphinx) -> None:
     """Bring the generated pages up to date, touching only those that differ."""
     folder = Path(app.srcdir) / "reference" / "generated"
-    folder.mkdir(exist_ok=True)
+    (folder / "errors").mkdir(parents=True, exist_ok=True)
     modules = public_modules()
     for module in modules:
         import_for_types(module)
     pages = {f"{module.__name__}.md": module_page(module, modules) for module in modules}
-    pages["errors.md"] = errors_page()
+    pages |= render_errors()
     pages["states.md"] = states_page(modules)
     pages["frames.md"] = render_page().replace("\n### ", "\n## ")
-    for stale in {path.name for path in folder.iterdir()} - pages.keys():
+    for stale in {path.relative_to(folder).as_posix() for path in folder.rglob("*.md")} - pages.keys():
         (folder / stale).unlink()
     for name, text in pages.items():
         path = folder / name
@@ -85,17 +84,6 @@ def export_line(package: ModuleType, name: str) -> str:
     thing = getattr(package, name)
     full = f"{thing.__module__}.{name}" if hasattr(thing, "__name__") else name  # a constant has no section
     return f"- {{py:obj}}`{name} <{full}>`" if full != name else f"- `{name}`"
-
-
-def errors_page() -> str:
-    """All errors by their code; the code is the anchor."""
-    classes: list[type[WhisperError]] = [getattr(errors, name) for name in errors.__all__]
-    parts = ["# Errors by code", "The `code` of an error is the anchor of its section, with `-` for `.`."]
-    for error in sorted(classes, key=lambda error: error.code):
-        summary = (error.__doc__ or "").splitlines()[0]
-        parts += [f"({error.code})=", f"## {error.code}", f"{{py:exc}}`whisperkit.errors.{error.__name__}`: {summary}"]
-        parts += [f"What to do: {error.advice}."] if error.advice else []
-    return "\n\n".join(parts) + "\n"
 
 
 def states_page(modules: list[ModuleType]) -> str:

@@ -61,7 +61,9 @@ def reason(error: Exception) -> str:
     """What happened, and what to do where the error says so."""
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    return "; ".join([str(error), *getattr(error, "__notes__", ())])
+    notes: list[str] = getattr(error, "__notes__", [])
+    # The code is for programs, and for whoever looks it up.
+    return "; ".join([str(error), *(note for note in notes if not note.startswith("code: "))])
 
 
 def file_name(name: str) -> str:

@@ -7,8 +7,9 @@
         StoreError             an adapter could not keep its promise
         TransportError         a link or a bus is gone: connect again
 
-The text says what happened, with the two things that disagree; a note says what to do; attributes hold
-the same as data; `code` is stable and names the page in the docs. No error ever holds a key or a plaintext.
+The text says what happened, with the two things that disagree; a note says what to do, and another gives the code;
+attributes hold the same as data; `code` is stable and names the page in the docs. No error ever holds a secret key or
+a plaintext.
 """
 
 from __future__ import annotations
@@ -69,8 +70,9 @@ class WhisperError(Exception):
     """The base of all errors of the library.
 
     Attributes:
-        code: A stable name, such as ``ratchet.duplicate``; also the anchor of its page in the docs.
-        advice: What to do about it; attached as a note to each error.
+        code: A stable name, such as ``ratchet.duplicate``; also the name of its page in the docs. The last of the notes
+            that an error is made with.
+        advice: What to do about it; attached as a note to each error. An error without its own has that of its base.
     """
 
     code: ClassVar[str] = "whisperkit"
@@ -80,6 +82,7 @@ class WhisperError(Exception):
         super().__init__(message)
         if self.advice is not None:
             self.add_note(self.advice)
+        self.add_note(f"code: {self.code}")
 
 
 # ---- the caller -----------------------------------------------------------------------------------------------------
@@ -98,6 +101,7 @@ class ActionRequiredError(WhisperError):
     """Nobody's fault: do the named thing, then call again."""
 
     code = "action"
+    advice = "do what the text says, then call again"
 
 
 class NoSessionError(ActionRequiredError):
@@ -158,6 +162,7 @@ class StaleCertificateError(ActionRequiredError):
 
     Attributes:
         expired_at_ms: The last millisecond at which it was good, milliseconds since 1970.
+        wall_ms: The time at which it was to be used, likewise.
     """
 
     code = "ratchet.stale-certificate"
@@ -166,6 +171,7 @@ class StaleCertificateError(ActionRequiredError):
     def __init__(self, *, expired_at_ms: int, wall_ms: int) -> None:
         super().__init__(f"the sender certificate was good until {expired_at_ms}; now is {wall_ms}")
         self.expired_at_ms = expired_at_ms
+        self.wall_ms = wall_ms
 
 
 class StaleDevicesError(ActionRequiredError):
@@ -311,6 +317,7 @@ class PeerError(WhisperError):
     """The other side or the wire did it: drop what came and carry on. Nothing was changed."""
 
     code = "peer"
+    advice = "drop what came and carry on; nothing was changed"
 
 
 class MalformedIdError(PeerError, UsageError):
@@ -318,13 +325,18 @@ class MalformedIdError(PeerError, UsageError):
 
     Attributes:
         kind: Which id: ``user``, ``device``, ``message``, ``conversation``, ``blob`` or ``gateway``.
+        expected: The form of such an id, in words.
+        found: What was there instead, as far as its 64th character.
     """
 
     code = "ids.malformed"
+    advice = "use an id of that form; if it came from a peer, drop what came"
 
     def __init__(self, *, kind: str, expected: str, found: str) -> None:
         super().__init__(f"a {kind} id is {expected}, got {found[:64]!r}")
         self.kind = kind
+        self.expected = expected
+        self.found = found[:64]
 
 
 class MalformedFrameError(PeerError):
@@ -377,12 +389,14 @@ class UnauthorisedError(PeerError):
     """A device could not prove who it is, or asked for what is not its own."""
 
     code = "wire.unauthorised"
+    advice = "close the link; the device has to log in, or to be linked, before it asks again"
 
 
 class AuthenticationError(PeerError):
     """A MAC or an authentication tag does not fit: altered, or from another session."""
 
     code = "ratchet.authentication"
+    advice = "drop it, or ask the sender's device to send the message again"
 
 
 class InvalidMessageError(PeerError):
@@ -447,6 +461,7 @@ class UnknownPreKeyError(PeerError):
     """
 
     code = "ratchet.unknown-prekey"
+    advice = "ask the sender's device to fetch a new bundle and to send the message again"
 
     def __init__(self, *, kind: str, number: int) -> None:
         super().__init__(f"there is no {kind} prekey {number}")
@@ -463,6 +478,7 @@ class UnsupportedVersionError(PeerError):
     """
 
     code = "peer.version"
+    advice = "drop what came; whichever side is older has to be upgraded"
 
     def __init__(self, *, found: int, supported: Collection[int]) -> None:
         super().__init__(f"version {found} came; spoken here: {', '.join(map(str, sorted(supported)))}")
@@ -479,6 +495,7 @@ class SkippedTooFarError(PeerError):
     """
 
     code = "ratchet.skipped-too-far"
+    advice = "drop it, or ask the sender's device to send the message again"
 
     def __init__(self, *, gap: int, limit: int) -> None:
         super().__init__(f"message is {gap} ahead of the chain; the limit is {limit}")
@@ -492,6 +509,7 @@ class DuplicateMessageError(PeerError):
     Attributes:
         counter: The message's number in its chain.
         chain_index: The number that the chain expects next.
+        remote: The sending device; `None` where it is not known.
     """
 
     code = "ratchet.duplicate"
@@ -502,12 +520,14 @@ class DuplicateMessageError(PeerError):
         super().__init__(f"message {counter}{origin} was decrypted before; this chain is at {chain_index}")
         self.counter = counter
         self.chain_index = chain_index
+        self.remote = remote
 
 
 class AttachmentError(PeerError):
     """An attachment is altered, cut short, or not the one that the pointer names."""
 
     code = "ratchet.attachment"
+    advice = "discard what was decrypted of it; download it again, or ask for it to be sent again"
 
 
 # ---- storage --------------------------------------------------------------------------------------------------------
@@ -517,12 +537,13 @@ class StoreError(WhisperError):
     """An adapter could not keep its promise."""
 
     code = "store"
+    advice = "see the cause, put the store right, and call again"
 
 
 class ConflictError(StoreError):
     """A commit was refused because a partition is not at the expected version. Nothing was changed.
 
-    Args:
+    Attributes:
         partition: One that moved.
         heads: The present heads of partitions that moved, where the database tells them for free.
     """
@@ -556,6 +577,7 @@ class CorruptStateError(StoreError):
 
     Attributes:
         kind: What was being decoded.
+        reason: What is wrong with it.
     """
 
     code = "store.corrupt"
@@ -564,6 +586,7 @@ class CorruptStateError(StoreError):
     def __init__(self, *, kind: str, reason: str) -> None:
         super().__init__(f"stored {kind} cannot be read: {reason}")
         self.kind = kind
+        self.reason = reason
 
 
 class StoreLockedError(StoreError):
@@ -605,6 +628,7 @@ class TransportError(WhisperError):
     """A link or a bus failed: what was under way may or may not have arrived."""
 
     code = "transport"
+    advice = "connect again, and repeat what had no answer"
 
 
 class LinkClosedError(TransportError):
@@ -616,6 +640,7 @@ class LinkClosedError(TransportError):
     """
 
     code = "transport.closed"
+    advice = "connect again, no sooner than the link's end allows; where it allows none, a person has to act first"
 
     def __init__(self, *, reason: str, retry_after_s: float | None) -> None:
         super().__init__(f"the link is closed: {reason}")
