@@ -224,6 +224,15 @@ def test_whatever_comes_a_group_message_is_read_or_refused_as_by_protobuf(data: 
         assert outcome(SenderKeyMessage.decode, whole) == expected
 
 
+@pytest.mark.parametrize("ciphertext", [b"", b"\x08" + bytes(1567), b"\x08" + bytes(1569), b"\x07" + bytes(1568)])
+def test_a_first_message_with_another_ciphertext_is_left_to_protobuf(ciphertext: bytes) -> None:
+    key = b"\x05" + bytes(32)
+    data = written((1, key, key, b"inner", 2, 3, 4, ciphertext))
+
+    assert read_prekey_message(data) is None
+    assert outcome(PreKeySignalMessage.decode, data) == outcome(prekey_oracle, data)
+
+
 LENGTH_OF_A_BODY = 2**32 + 4  # whose low 32 bits are the length of what follows
 
 
