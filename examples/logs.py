@@ -1,12 +1,12 @@
 """Logs for machines: one line of JSON per event, on top of the standard library's `logging`, and never content.
 
-    {"at":"2026-11-25T04:50:12.123Z","level":"info","logger":"whisperkit.service","event":"link refused","code":"peer"}
+    {"at":"2026-11-25T04:50:12.123Z","level":"info","logger":"whisperkit.service","event":"link ended","code":"resync"}
 
-`log.info("link refused", extra={"code": code})` is all that a module has to do. What may come through is decided here
+`log.info("link ended", extra={"code": code})` is all that a module has to do. What may come through is decided here
 and not at each call: numbers, and text that looks like an id, a code or a name, without spaces. Everything else
 becomes its kind and length. Of loggers that are not ours, which print whole calls and frames when they are upset,
-only the place is told. Of an exception its class, its code if it is one of ours, and the places that it passed, but
-never its text, which may quote what a peer sent.
+only the place is told. Of an exception its class, its code (ours, the system's or the database's), the same of what
+caused it, and the places that it passed, but never its text, which may quote what a peer sent.
 """
 
 from __future__ import annotations
@@ -16,7 +16,9 @@ import logging
 import re
 import sys
 import traceback
+from collections.abc import Iterator
 from datetime import UTC, datetime
+from errno import errorcode
 from types import TracebackType
 from typing import IO, Final
 
@@ -46,8 +48,10 @@ class JsonLines(logging.Formatter):
         if record.exc_info is not None and record.exc_info[1] is not None:
             error = record.exc_info[1]
             line["error"] = type(error).__name__
-            if isinstance(error, WhisperError):
-                line["error_code"] = error.code
+            if (code := _code_of(error)) is not None:
+                line["error_code"] = code
+            if causes := list(_causes(error)):
+                line["caused_by"] = causes
             line["trace"] = _places(record.exc_info[2])
         return json.dumps(line, separators=(",", ":"))
 
@@ -86,6 +90,25 @@ def _safe(value: object) -> object:
         return f"<{len(value)} bytes>"
     text = str(value) if isinstance(value, str) else type(value).__name__
     return text if _PLAIN.fullmatch(text) else f"<{len(text)} characters>"
+
+
+def _code_of(error: BaseException) -> str | None:
+    """What it is called by whoever raised it, in a word that never changes: ``store.conflict``, ENOSPC, SQLITE_FULL."""
+    if isinstance(error, WhisperError):
+        return error.code
+    if isinstance(error, OSError):
+        return errorcode.get(error.errno or 0)
+    return getattr(error, "sqlite_errorname", None)
+
+
+def _causes(error: BaseException) -> Iterator[str]:
+    """What it was raised from, the nearest first."""
+    seen = {id(error)}
+    while (cause := error.__cause__) is not None and id(cause) not in seen:
+        code = _code_of(cause)
+        yield type(cause).__name__ + (f" {code}" if code is not None else "")
+        seen.add(id(cause))
+        error = cause
 
 
 def _places(trace: TracebackType | None) -> list[str]:

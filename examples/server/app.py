@@ -199,6 +199,8 @@ async def _listening(
     )
     address = await network.listen(*config.server.address)
     server = ChatServer(service, network, health, metrics, address)
+    where = {"host": server.host, "port": server.port, "profile": config.server.profile}
+    log.info("listening", extra={**where, "version": __version__, "schema": server.schema, "epoch": sqlite.epoch})
     patience_s = 0.0  # nobody is waited for when something broke
     try:
         yield server

@@ -5,13 +5,15 @@ from __future__ import annotations
 import io
 import json
 import logging
+import sqlite3
 from collections.abc import Iterator
+from errno import ENOSPC
 from typing import Any
 
 import pytest
 
 from examples.logs import JsonLines, set_up_logging
-from whisperkit.errors import MalformedIdError
+from whisperkit.errors import MalformedIdError, OutcomeUnknownError
 from whisperkit.ids import DeviceId
 
 SECRET = "meet me at noon"
@@ -92,6 +94,40 @@ def test_an_exception_is_its_class_its_code_and_its_places(stream: io.StringIO) 
     assert "error_code" not in first
     assert first["trace"][0].startswith("test_logs.py:")
     assert first["trace"][0].endswith(" test_an_exception_is_its_class_its_code_and_its_places")
+
+
+def test_what_caused_an_exception_is_told_by_class_and_code(stream: io.StringIO) -> None:
+    def fail() -> None:
+        db = sqlite3.connect(":memory:")
+        try:
+            db.execute(f"SELECT '{SECRET}' FROM nowhere")
+        except sqlite3.Error as error:
+            raise OutcomeUnknownError("commit") from error
+        finally:
+            db.close()
+
+    try:
+        fail()
+    except OutcomeUnknownError:
+        logging.getLogger("whisperkit.service").exception("post failed")
+    try:
+        raise ValueError(SECRET) from OSError(ENOSPC, SECRET)
+    except ValueError:
+        logging.getLogger("whisperkit.service").exception("post failed")
+
+    assert SECRET not in stream.getvalue()
+    first, second = lines(stream)
+    assert (first["error_code"], first["caused_by"]) == ("store.outcome-unknown", ["OperationalError SQLITE_ERROR"])
+    assert second["caused_by"] == ["OSError ENOSPC"]
+
+
+def test_an_exception_that_is_its_own_cause_is_told_once(stream: io.StringIO) -> None:
+    one, two = ValueError(), KeyError()
+    one.__cause__, two.__cause__ = two, one
+
+    logging.getLogger("whisperkit.service").warning("odd", exc_info=one)
+
+    assert lines(stream)[0]["caused_by"] == ["KeyError"]
 
 
 def test_a_logger_of_others_tells_where_and_not_what(stream: io.StringIO) -> None:

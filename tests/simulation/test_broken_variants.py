@@ -287,7 +287,7 @@ class AbsentIsSuperseded(House):
         results = await directory.keep([binding_of(self._core, link) for link in links])
         for link, result in zip(links, results, strict=True):
             if not isinstance(result, Kept):
-                link.bye(ByeCode.SUPERSEDED)
+                link.bye(ByeCode.SUPERSEDED, why="variant")
 
 
 class NothingNoted(Poster):

@@ -134,4 +134,4 @@ class DeviceRequests:
         link.send(frames.Linked(frame.request, answer.version))
         other = self._links.get(device)
         if isinstance(other, DeviceLink):
-            other.bye(ByeCode.UNAUTHORISED)
+            other.bye(ByeCode.UNAUTHORISED, why="unlinked")

@@ -13,6 +13,7 @@ changes nothing and harms no other operation of the turn.
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Callable
 from typing import Any, Final, Generic, NamedTuple, TypeVar
@@ -25,6 +26,8 @@ from whisperkit.stores import PartitionStore
 
 __all__ = ["MAX_TURN_OPERATIONS", "MAX_TURN_ROWS", "Executor", "LaneExecutor", "TurnExecutor", "make_executor"]
 
+log = logging.getLogger("whisperkit.service")
+
 A = TypeVar("A")
 
 # One group of 199 is 199 rows; a longer turn makes everybody wait behind a few groups (measured: 50 ms).
@@ -33,6 +36,8 @@ MAX_TURN_OPERATIONS: Final = 1_000
 # After so many conflicts or unknown outcomes the operations are answered with the error; about 20 seconds.
 MAX_ATTEMPTS: Final = 12
 MAX_PAUSE_S: Final = 5.0
+# One reply may be lost, and one conflict is nothing; this many, and somebody should know why nothing goes on.
+LOUD_ATTEMPT: Final = 3
 # An operation that is still cold after so many loads asks for something else each time: a fault of ours.
 MAX_LOADS: Final = 64
 
@@ -103,6 +108,9 @@ class Executor(Generic[A]):
                 is_committed = await self._commit(work)
             except WhisperError as error:
                 last = error
+                if attempt == LOUD_ATTEMPT:
+                    count = {"attempts": attempt + 1, "operations": len(queued)}
+                    log.warning("not committed yet", extra=count, exc_info=True)
                 work.forget()
                 continue
             if is_committed:

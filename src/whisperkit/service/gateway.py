@@ -128,7 +128,7 @@ class Gateway:
             speaks_json=speaks_json,
         )
         if self.is_draining:
-            link.bye(ByeCode.TRY_LATER, retry_after_s=1)
+            link.bye(ByeCode.TRY_LATER, retry_after_s=1, why="draining")
             return link
         self._open.add(link)
         link.send(frames.Challenge(frames.PROTOCOL_VERSION, link.nonce))
@@ -149,17 +149,18 @@ class Gateway:
                     link.flush()
                 except WhisperError:
                     # A frame that cannot be written is a fault of ours: the device is told, and not left waiting.
-                    log.exception("frames not written", extra={"device": str(link.device) if link.is_known else None})
-                    link.bye(ByeCode.TRY_LATER, retry_after_s=5)
+                    log.exception("frames not written", extra={"device": link.who})
+                    link.bye(ByeCode.TRY_LATER, retry_after_s=5, why="unwritable")
                 except Exception:
                     # Whatever a framework raises for a connection that is gone.
-                    log.info("link lost", extra={"device": str(link.device) if link.is_known else None}, exc_info=True)
+                    log.info("link lost", extra={"device": link.who}, exc_info=True)
                     link.end()
 
     def closed(self, link: DeviceLink) -> None:
         """A link has ended."""
         self._open.discard(link)
         link.outlet.drop()
+        self._log_end(link)
         if not link.token:
             return  # it never took its place
         self.presences.unwatch(link)
@@ -174,11 +175,26 @@ class Gateway:
             token = Token(link.token)
             self.core.runtime.spawn(lambda: self._unbind(link.device, token), name="unbind")
 
+    def _log_end(self, link: DeviceLink) -> None:
+        """Of links that ended well one is as the other, and there are very many of them."""
+        is_well = link.code is None or link.code is ByeCode.NORMAL
+        seconds = round(self.core.runtime.now() - link.opened_at, 3)
+        log.log(
+            logging.DEBUG if is_well else logging.INFO,
+            "link ended",
+            extra={
+                "device": link.who,
+                "code": None if link.code is None else link.code.name.lower(),
+                "why": link.why,
+                "seconds": seconds,
+            },
+        )
+
     async def _unbind(self, device: DeviceId, token: Token) -> None:
         try:
             await self.core.stores.directory.unbind(device, token)
         except Exception:
-            log.warning("not unbound; the binding ends with the lease", exc_info=True)
+            log.warning("not unbound; the binding ends with the lease", extra={"device": device}, exc_info=True)
 
     def spawn_requests(self, link: DeviceLink) -> None:
         """Let the link answer its requests."""
@@ -268,7 +284,8 @@ class Gateway:
         link.unanswered_sends -= 1
         send = operation.send
         if isinstance(result, Failed):
-            log.warning("post failed", extra={"reason": repr(result.error)})
+            ids = {"device": link.device, "conversation": send.conv}
+            log.warning("post failed", extra=ids, exc_info=result.error)
             self._refuse(link, send, RefusalReason.TRY_LATER, number=1_000)
             return
         match result.answer:
@@ -398,6 +415,6 @@ class Gateway:
         self.is_draining = True
         links = list(self._open)
         for link in links:
-            link.bye(ByeCode.NORMAL, retry_after_s=0)
+            link.bye(ByeCode.NORMAL, retry_after_s=0, why="draining")
         await self.acks.save_now(links)
         return len(links)

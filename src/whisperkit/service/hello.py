@@ -108,6 +108,19 @@ class Greeter:
         if not link.is_open:
             return
         self._core.hook.synced(answer.name.lower())
+        if answer in (Answer.FORKED, Answer.AHEAD) and hello.cursor is not None:
+            # A restored backup explains it, and so does a device that was cloned. Otherwise the store lost something.
+            log.warning(
+                "device has another log",
+                extra={
+                    "device": device,
+                    "answer": answer.name.lower(),
+                    "epoch": hello.cursor.epoch,
+                    "seq": hello.cursor.seq,
+                    "inbox_epoch": inbox.epoch,
+                    "inbox_seq": inbox.seq,
+                },
+            )
         link.send(frames.Welcome(answer, inbox.head_cursor, inbox.floor_cursor))
         start = inbox.floor_cursor
         if answer is Answer.DELTA and hello.cursor is not None:
@@ -141,9 +154,9 @@ class Greeter:
         other = self._links.get(link.device)
         if isinstance(other, DeviceLink) and other is not link:
             if other.connection_no > link.connection_no:
-                link.bye(ByeCode.SUPERSEDED)
+                link.bye(ByeCode.SUPERSEDED, why="newer-here")
                 return False
-            other.bye(ByeCode.SUPERSEDED)
+            other.bye(ByeCode.SUPERSEDED, why="newer-here")
         self._links.add(link)
         self._core.hook.linked(len(self._links))
         directory = self._core.stores.directory
@@ -153,10 +166,10 @@ class Greeter:
                 await directory.unbind(link.device, Token(link.token))
         except Exception:
             # The directory only saves time: without it other gateways' hints are lost, and beats carry the head.
-            log.warning("not bound", exc_info=True)
+            log.warning("not bound", extra={"device": link.device}, exc_info=True)
             return link.is_open
         if isinstance(bound, Newer):
-            link.bye(ByeCode.SUPERSEDED)
+            link.bye(ByeCode.SUPERSEDED, why="newer-elsewhere")
             self._links.remove(link)
         return link.is_open
 

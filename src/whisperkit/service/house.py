@@ -83,12 +83,12 @@ class House:
     def _close_if_dead(self, link: DeviceLink, now: float) -> None:
         config = self._core.config
         if link.outlet.stuck_s(now) > config.dead_socket_s:
-            link.bye(ByeCode.RESYNC)
+            link.bye(ByeCode.RESYNC, why="stuck")
         elif not link.is_known and now - link.opened_at > config.hello_s:
             # Late or lost, a HELLO was not refused: UNAUTHORISED would keep the client away for good.
-            link.bye(ByeCode.TRY_LATER, retry_after_s=1)
+            link.bye(ByeCode.TRY_LATER, retry_after_s=1, why="no-hello")
         elif link.is_known and now - link.beaten_at > 3 * config.presence_ttl_s:
-            link.bye(ByeCode.RESYNC)
+            link.bye(ByeCode.RESYNC, why="silent")
 
     async def _beat_directory(self) -> None:
         directory = self._core.stores.directory
@@ -102,7 +102,7 @@ class House:
             await directory.bind([binding_of(self._core, link) for link in again])
         for link, result in zip(links, results, strict=True):
             if isinstance(result, Newer):
-                link.bye(ByeCode.SUPERSEDED)
+                link.bye(ByeCode.SUPERSEDED, why="newer-elsewhere")
 
     def _must_bind(self, result: Kept | Absent | Newer) -> bool:
         """Whether the directory lost a binding, or has it under an incarnation that was fenced and has no lease."""

@@ -93,6 +93,8 @@ class DeviceLink:
         self.head_seq = 0
         self.is_reading = False
         self.is_open = True
+        self.code: ByeCode | None = None
+        self.why = ""
         self.unanswered_sends = 0
         self.unsaved_acks = 0
         self.floor_seq = 0
@@ -110,6 +112,11 @@ class DeviceLink:
     def device(self) -> DeviceId:
         """Whose link it is; known from HELLO on."""
         assert self._device is not None  # nobody asks before
+        return self._device
+
+    @property
+    def who(self) -> DeviceId | None:
+        """Whose link it is; `None` while that is not certain."""
         return self._device
 
     def identify(self, device: DeviceId) -> None:
@@ -148,7 +155,7 @@ class DeviceLink:
     def enqueue(self, frame: Frame) -> None:
         """Let a frame wait until those before it are answered."""
         if len(self._requests) >= self._max_requests:
-            self.bye(ByeCode.TRY_LATER, retry_after_s=5)
+            self.bye(ByeCode.TRY_LATER, retry_after_s=5, why="too-many-requests")
             return
         self._requests.append(frame)
         if not self._is_serving:
@@ -167,8 +174,8 @@ class DeviceLink:
                 self.refuse(error)
             except Exception:
                 # A store that is away raises what it likes. It must not leave this task: that would end the gateway.
-                log.exception("request failed", extra={"frame": BY_TYPE[type(frame)].name})
-                self.bye(ByeCode.TRY_LATER, retry_after_s=5)
+                log.exception("request failed", extra={"device": self.who, "frame": BY_TYPE[type(frame)].name})
+                self.bye(ByeCode.TRY_LATER, retry_after_s=5, why="request-failed")
         self._is_serving = False
 
     def _dispatch_waiting(self) -> None:
@@ -180,9 +187,8 @@ class DeviceLink:
 
     def refuse(self, error: PeerError) -> None:
         """End the link for what the device sent."""
-        log.info("link refused", extra={"code": error.code})
         self._hook.refused(error.code)
-        self.bye(ByeCode.UNAUTHORISED if error.code == "wire.unauthorised" else ByeCode.PROTOCOL)
+        self.bye(ByeCode.UNAUTHORISED if error.code == "wire.unauthorised" else ByeCode.PROTOCOL, why=error.code)
 
     # ---- out ----
 
@@ -212,8 +218,8 @@ class DeviceLink:
         for name, count in Counter(map(_name_of, some)).items():
             self._hook.frames(direction, name, count)
 
-    def bye(self, code: ByeCode, *, retry_after_s: int | None = None) -> None:
-        """End the link."""
+    def bye(self, code: ByeCode, *, why: str, retry_after_s: int | None = None) -> None:
+        """End the link. `why` is one word for the log, which tells more than the code."""
         if not self.is_open:
             return
         if self.connection.state is not ConnectionState.CLOSED:
@@ -227,14 +233,15 @@ class DeviceLink:
         try:
             self.outlet.end(code)
         except Exception:
-            log.info("connection not closed", extra={"code": code.name}, exc_info=True)
-        self.end(code)
+            log.info("connection not closed", extra={"device": self.who}, exc_info=True)
+        self.end(code, why=why)
 
-    def end(self, code: ByeCode | None = None) -> None:
+    def end(self, code: ByeCode | None = None, *, why: str = "gone") -> None:
         """The connection is gone, or, with the code that its device was told, given up."""
         if not self.is_open:
             return
         self.is_open = False
+        self.code, self.why = code, why
         self.connection.close()
         self._requests.clear()
         self._hook.link_closed(code)
@@ -277,7 +284,7 @@ class DeviceLink:
         assert self.window is not None  # ACK is dispatched to known links only
         done = self.window.acknowledge(cursor)
         if done is None:
-            self.bye(ByeCode.RESYNC)
+            self.bye(ByeCode.RESYNC, why="acknowledged-too-much")
             return ()
         self.unsaved_acks += len(done)
         self.read_on()

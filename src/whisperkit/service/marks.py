@@ -7,6 +7,7 @@ saved" shows a tick that a crash takes back). Reading sees both what is stored a
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Collection, Mapping
 from typing import Final
 
@@ -16,6 +17,8 @@ from whisperkit.runtime import Mailbox, Runtime
 from whisperkit.stores import Mark, MarkStore
 
 __all__ = ["MarkBoard"]
+
+log = logging.getLogger("whisperkit.service")
 
 # How long raises gather before they are written together. A first one is written at once.
 GATHER_S: Final = 0.05
@@ -120,6 +123,7 @@ class MarkBoard:
                 await self._store.raise_marks(marks)
             except Exception:
                 # Raising again is harmless, and a mark is owed: there is nothing else to do but wait.
+                log.warning("marks not written", extra={"count": len(marks)}, exc_info=True)
                 await self._runtime.sleep(RETRY_S)
             else:
                 break

@@ -273,6 +273,7 @@ class Poster:
     async def _begin_again(self, above: int) -> None:
         """Open one incarnation, however many posts met a fence."""
         self._core.hook.fenced()
+        log.warning("taken for dead", extra={"gateway": self._core.owner.gateway, "fenced_upto": above})
         error: Exception | None = None
         try:
             await self._core.begin_incarnation(above=above)
@@ -314,7 +315,7 @@ class Poster:
     def _change_strategy(self, conv: ConversationId, wanted: Strategy) -> None:
         def done(result: PostResult | Failed) -> None:
             if isinstance(result, Failed):
-                log.warning("strategy not changed", extra={"conversation": conv, "reason": repr(result.error)})
+                log.warning("strategy not changed", extra={"conversation": conv}, exc_info=result.error)
             elif isinstance(result.answer, Unfinished):
                 head = result.conversation
                 self._finisher.want(conv, head.seq, partial(self._change_strategy, conv, wanted))

@@ -67,7 +67,7 @@ class Reader:
                 if window is not link.window:
                     break  # the device asked again from elsewhere: what was read is not what it lacks
                 if page.is_hole:
-                    link.bye(ByeCode.RESYNC)
+                    link.bye(ByeCode.RESYNC, why="entries-gone")
                 if not page.deliveries:
                     break
                 for delivery in page.deliveries:
@@ -75,8 +75,8 @@ class Reader:
                         break
                     link.send(delivery.frame)
         except Exception:
-            log.warning("catch-up failed", exc_info=True)
-            link.bye(ByeCode.TRY_LATER, retry_after_s=1)
+            log.warning("catch-up failed", extra={"device": link.device}, exc_info=True)
+            link.bye(ByeCode.TRY_LATER, retry_after_s=1, why="catch-up-failed")
         # No await between the last look at `head_seq` and here, so nothing that came meanwhile is missed.
         link.is_reading = False
         if window is not link.window:
@@ -86,7 +86,7 @@ class Reader:
         """The device lacks something that should have come: send again from its cursor."""
         standing = await self._catchup.compare(link.device, cursor)
         if not isinstance(standing.answer, inboxes.Delta):
-            link.bye(ByeCode.RESYNC)
+            link.bye(ByeCode.RESYNC, why="another-log")
             return
         # What the window skips now would never be *delivered*, if the ACK for it was lost.
         await self._acks.take_cursor(link.device, cursor)
@@ -124,7 +124,7 @@ class Reader:
             inbox = await self._catchup.inbox(link.device)
             heads = await self._heads(link.follows)
         except Exception:
-            log.warning("no head for a beat", exc_info=True)
+            log.warning("no head for a beat", extra={"device": link.device}, exc_info=True)
             return
         link.send(frames.Head(inbox.head_cursor, heads))
         link.hear(inbox.seq)
@@ -141,8 +141,8 @@ class Reader:
             mine = [conv for conv in convs[:MAX_FOLLOWED] if await self._membership.is_member(conv, link.device.user)]
         except Exception:
             # The device would wait for heads that nobody tells it of; whatever left this task would end the gateway.
-            log.warning("nothing followed", exc_info=True)
-            link.bye(ByeCode.TRY_LATER, retry_after_s=1)
+            log.warning("nothing followed", extra={"device": link.device}, exc_info=True)
+            link.bye(ByeCode.TRY_LATER, retry_after_s=1, why="follow-failed")
             return
         self.unfollow(link)
         if not link.is_open:

@@ -447,7 +447,7 @@ class MessageService:
         """End the link of a device, for instance after a logout."""
         link = self._serving.links.get(device)
         if isinstance(link, DeviceLink):
-            link.bye(code)
+            link.bye(code, why="disconnected")
 
 
 def _posted_seq(
