@@ -121,7 +121,8 @@ class Commands:
             self._screen.note_people(conv, (user,))
         await self._open(conv)
         await self._screen.show_history(conv, ON_OPENING)
-        self._say(f"writing to {await self._screen.place_of(conv)}")
+        mark = await self._screen.mark_of(await self._screen.other_in(conv))
+        self._say(f"writing to {await self._screen.place_of(conv)}{mark}")
 
     async def group(self, text: str) -> None:
         users = [self._names.user_of(name) for name in some_of(text, "with whom? /group NAME ...")]
@@ -134,8 +135,9 @@ class Commands:
         chats = await self._client.chats()
         for chat in chats:
             place = await self._screen.place_of(chat.conv)
-            if await self._screen.other_in(chat.conv) is not None:
-                place = f"chat with {place}"
+            other = await self._screen.other_in(chat.conv)
+            if other is not None:
+                place = f"chat with {place}{await self._screen.mark_of(other)}"
             elif chat.membership is None:
                 place += ", which you have left"
             else:
@@ -218,7 +220,7 @@ class Commands:
         else:
             await self._look(others)
         for user in others:
-            self._say(self._names.name_of(user) + self._presence(user))
+            self._say(self._names.name_of(user) + await self._screen.mark_of(user) + self._presence(user))
         if len(members) > len(others):
             self._say("and you" if len(members) == len(others) + 1 else f"{len(members):,} members in all")
 
@@ -343,8 +345,8 @@ COMMANDS: Final[dict[str, Command]] = {
     "/remove": Command("NAME ...", "remove people from this group", Commands.remove),
     "/leave": Command("", "leave this group", Commands.leave),
     "/verify": Command(
-        "[DIGITS]",
-        "show the safety numbers here, or compare the other side's",
+        "[NAME] [CODE]",
+        "show safety numbers, NAME's with a code to scan; or compare the other side's",
         _trust(Trust.verify),
     ),
     "/accept": Command("NAME", "go on after somebody's safety number has changed", _trust(Trust.accept)),

@@ -22,6 +22,7 @@ from examples.adapters.sealed_lock import Lock
 from examples.chat.commands import Commands
 from examples.chat.exits import EXIT_OK, EXIT_REFUSED, EXIT_UNAVAILABLE, NAME_TAKEN, exit_code
 from examples.chat.names import Names
+from examples.chat.qr import room_for_qr
 from examples.chat.screen import Screen
 from examples.chat.trust import invitation
 from examples.chat.typed import TypedLines
@@ -54,7 +55,8 @@ async def _run(name: str, url: str, folder: Path, number: int, lock: Lock, wait_
     async with open_phone(folder, name, url=url, lock=lock, number=number, is_linked=number > 1) as phone:
         names = Names(name, phone.store)
         await names.load()
-        screen = Screen(phone.client, names, say=_say, wall_ms=_wall_ms)
+        columns = partial(room_for_qr, sys.stdout)
+        screen = Screen(phone.client, names, say=_say, wall_ms=_wall_ms, columns=columns)
         commands = Commands(phone, names, screen, folder=Path())
         await _greet(phone, name, screen, commands)
         listening = asyncio.create_task(screen.listen())

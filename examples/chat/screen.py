@@ -11,9 +11,11 @@ from whisperkit.client import Client
 from whisperkit.client.events import (
     ConnectionChanged,
     ConnectionState,
+    DeviceLinked,
     Event,
     EventsLost,
     IdentityChanged,
+    Notice,
     Recorded,
 )
 from whisperkit.client.history import Note, Record
@@ -33,6 +35,7 @@ class Screen:
         names: Who is called what.
         say: Shows a line.
         wall_ms: The clock.
+        columns: How much room there is for a code to be scanned; 0 where none can be drawn.
 
     Attributes:
         here: The open conversation.
@@ -40,12 +43,21 @@ class Screen:
         is_over: The server does not let this device in, and never has: there is nothing to stay for.
     """
 
-    def __init__(self, client: Client, names: Names, *, say: Callable[[str], None], wall_ms: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        client: Client,
+        names: Names,
+        *,
+        say: Callable[[str], None],
+        wall_ms: Callable[[], int],
+        columns: Callable[[], int] = lambda: 0,
+    ) -> None:
         self.here: ConversationId | None = None
         self.changed: dict[DeviceId, IdentityChanged] = {}
         self.is_over = False
         self.say = say
         self.wall_ms = wall_ms
+        self.columns = columns
         self.offline_since_ms: int | None = None
         self.retry_in_s: float | None = None
         self._client = client
@@ -74,10 +86,12 @@ class Screen:
                 await self._recorded(record, is_new=is_new)
             case ConnectionChanged(state, retry_in_s):
                 self._connection(state, retry_in_s)
-            case IdentityChanged(device, was_verified, _):
-                self._identity(event, device, was_verified=was_verified)
+            case DeviceLinked() | IdentityChanged():
+                await self._notice(event)
             case EventsLost():
                 self.say("! too much at once: some of it was not shown; /history shows the rest")
+                for notice in self._client.notices:
+                    await self._notice(notice)
             case _:
                 pass  # ticks, presence and typing are shown when they are asked for
 
@@ -125,6 +139,10 @@ class Screen:
         """What a conversation is called here: the name of the other one, or "group" and its label."""
         other = await self.other_in(conv)
         return f"group {group_label(conv)}" if other is None else self._names.name_of(other)
+
+    async def mark_of(self, user: UserId | None) -> str:
+        """What stands behind the name of somebody with whom all safety numbers were compared."""
+        return ", ✔ verified" if user is not None and await self._client.are_verified(user) else ""
 
     async def from_whom(self, sender: DeviceId | None, conv: ConversationId) -> str:
         """Who says something, and where if that does not follow."""
@@ -212,17 +230,50 @@ class Screen:
         """Whether this device has to be linked first."""
         return self._client.device.number > 1 and self._client.cursor is None
 
-    def _identity(self, event: IdentityChanged, device: DeviceId, *, was_verified: bool) -> None:
-        if self.changed.get(device) == event:
-            return  # the same key, met again at another attempt
-        self.changed[device] = event
-        name = self._names.name_of(device.user)
-        self.say(
-            f"! {name} has a new safety number ({name}.{device.number}). "
+    # ---- devices ----
+
+    async def _notice(self, notice: Notice) -> None:
+        """Show it, once: what was shown is not told again."""
+        if not any(type(one) is type(notice) and one == notice for one in self._client.notices):
+            return
+        match notice:
+            case DeviceLinked():
+                self.say(self._linked(notice))
+            case IdentityChanged(device):
+                self.changed[device] = notice
+                self.say(self._changed(notice))
+        await self._client.noticed(notice)
+
+    def _linked(self, notice: DeviceLinked) -> str:
+        user, number = notice.device.user, notice.device.number
+        if user == self._client.device.user:
+            return (
+                f"! you have a new device ({self._names.own}.{number}), which reads what you write and what is written "
+                f"to you. If you did not link it, somebody got into your account: /unlink {number} puts it out"
+            )
+        name = self._names.name_of(user)
+        return (
+            f"! {name} has a new device ({name}.{number}). Most of the time that is one that {name} linked; "
+            f"it can be somebody in between. /verify {name} shows its safety number, to be compared"
+            + (f"; until it is, {name} is not verified any more" if notice.was_verified else "")
+        )
+
+    def _changed(self, notice: IdentityChanged) -> str:
+        user, number = notice.device.user, notice.device.number
+        is_own = user == self._client.device.user
+        name = self._names.own if is_own else self._names.name_of(user)
+        whose = (
+            f"your device {name}.{number} has a new safety number. "
+            if is_own
+            else (f"{name} has a new safety number ({name}.{number}). ")
+        )
+        return (
+            f"! {whose}"
             "Most of the time that is a new phone, or the program set up anew; it can be somebody in between. "
             + (
-                f"You had compared the old one, so nothing is sent to it until you type /accept {name}"
-                if was_verified
-                else "/verify shows the number, to be compared"
+                f"You had compared the old one, so {name} is not verified any more, "
+                f"and nothing is sent to it until you type /accept {name}"
+                if notice.was_verified
+                else f"/verify {name} shows it, to be compared"
             )
         )
