@@ -39,6 +39,13 @@ MIGRATIONS: Final = (
         partition text COLLATE "C", key bytea, value bytea NOT NULL, PRIMARY KEY (partition, key));
     CREATE TABLE wk_mark (
         partition text COLLATE "C", name text COLLATE "C", value bigint NOT NULL, PRIMARY KEY (partition, name));
+    -- The directory, `postgres_gateways`: not in the log, and empty after a crash of the server.
+    CREATE UNLOGGED TABLE wk_binding (
+        device text COLLATE "C" PRIMARY KEY, connection_no bigint NOT NULL,
+        gateway text NOT NULL, incarnation bigint NOT NULL, token bytea NOT NULL);
+    CREATE UNLOGGED TABLE wk_lease (
+        gateway text, incarnation bigint, until timestamptz NOT NULL, PRIMARY KEY (gateway, incarnation));
+    CREATE UNLOGGED TABLE wk_young (is_one boolean PRIMARY KEY DEFAULT true CHECK (is_one), until timestamptz NOT NULL);
     """,
 )
 # Any number that no other program locks in the same database.
