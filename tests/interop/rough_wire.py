@@ -1,7 +1,7 @@
 """A wire between a client and the server that loses, doubles and damages what is on it, each thing once.
 
 It reads the JSON form. An answer is lost together with its connection, and an entry before another one that is there in
-its place: both are noticed at once, so no test has to wait for a beat.
+its place: both are noticed at once, so no test has to wait for a beat. One that is hidden is told of by a HEAD.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
-from whisperkit.sync.frames import BY_TYPE, Answer, Bundle, Entry, EntryKind, Published, Send, Sent, Welcome
+from whisperkit.sync.frames import BY_TYPE, Answer, Bundle, Entry, EntryKind, Head, Published, Send, Sent, Welcome
 
 __all__ = ["Spoiler", "rough_wire"]
 
@@ -28,6 +28,7 @@ _ENTRY: Final = BY_TYPE[Entry].code
 _SEND: Final = BY_TYPE[Send].code
 _LOST_ONCE: Final = (BY_TYPE[Published].code, BY_TYPE[Bundle].code)
 _SENT: Final = BY_TYPE[Sent].code
+_HEAD: Final = BY_TYPE[Head].code
 _WELCOME: Final = BY_TYPE[Welcome].code
 # Where the fields of an ENTRY are, and of a SEND.
 _SEQ, _TAG, _KIND, _OWN = 1, 2, 4, 10
@@ -42,15 +43,18 @@ class Spoiler:
     """Decides what becomes of a frame.
 
     Attributes:
+        hides_next_message: Whether the next message for the client does not come, and a HEAD instead.
         damages_next_send: Whether the next message of the client arrives damaged.
         did: What was done, and how often.
         answers: What the server has made of the client's cursors, at HELLO and PULL.
     """
 
     def __init__(self) -> None:
+        self.hides_next_message = False
         self.damages_next_send = False
         self.answers: list[Answer] = []
-        self.did: dict[str, int] = {"lost": 0, "forged": 0, "doubled": 0, "damaged": 0, "cut": 0}
+        self.did: dict[str, int] = {"hidden": 0, "lost": 0, "forged": 0, "doubled": 0, "damaged": 0, "cut": 0}
+        self._epoch = 0
         self._seen: set[tuple[int, object]] = set()
 
     def down(self, frame: RawFrame) -> list[RawFrame]:
@@ -62,6 +66,7 @@ class Spoiler:
         code = frame[0]
         if code == _WELCOME:
             self.answers.append(Answer(frame[1]))
+            self._epoch = frame[2][0]
         if code == _ENTRY:
             return self._entry(frame)
         if code in _LOST_ONCE and self._is_first(code, None):
@@ -81,6 +86,10 @@ class Spoiler:
     def _entry(self, frame: RawFrame) -> list[RawFrame]:
         if not self._is_first(_ENTRY, frame[_SEQ]):
             return [frame]
+        if self.hides_next_message and frame[_KIND] == EntryKind.MESSAGE:
+            self.hides_next_message = False
+            self.did["hidden"] += 1
+            return [[_HEAD, [self._epoch, frame[_SEQ], frame[_TAG]], {}]]
         match frame[_SEQ] % 7:
             case 3:
                 self.did["lost"] += 1

@@ -187,6 +187,7 @@ BROKEN: Final = (
         "entry.seq !== seq + 1 || entry.tag !== nextTag(tag, entry.message_id)",
         "false",
     ),
+    Broken("who is behind the head asks", "chat.mjs", "    if (frame.frame === 'HEAD') this.mindTheGap();\n", ""),
     Broken("what is saved is on the disk", "store.mjs", "    renameSync(next, this.path);", "    //"),
     Broken(
         "what cannot be read is asked for",
@@ -234,12 +235,14 @@ async def _chat_on_a_rough_wire(source: Path, folder: Path, rng: Random) -> dict
         alice = node_client(folder / "alice", rough_url, source=source, patience_s=PATIENCE_S)
         try:
             await asyncio.to_thread(_chat, alice, said)
+            spoiler.hides_next_message = True
+            await asyncio.to_thread(_say, alice, "the answer to this has to be asked for")
             spoiler.damages_next_send = True
             await asyncio.to_thread(_say, alice, "the bot has to ask for this")
             await asyncio.to_thread(alice.finish)
         finally:
             await asyncio.to_thread(alice.kill)
-    said.append("the bot has to ask for this")
+    said += ["the answer to this has to be asked for", "the bot has to ask for this"]
     state = json.loads((folder / "alice" / "alice.json").read_text(encoding="utf-8"))
     history = sorted(state["history"], key=lambda record: record["seq"])
     # Whoever took anything that is not in the inbox is told at the next HELLO, and given everything once more.
