@@ -6,6 +6,8 @@
 ```
 ```{ratchet-figures}
 ```
+```{ratchet-quiet-figures}
+```
 ```{ratchet-limits}
 ```
 ```{ratchet-sizes}
@@ -32,12 +34,14 @@ __all__ = [
     "Limits",
     "Machine",
     "ProfileTable",
+    "QuietFigures",
     "Sizes",
     "figure_rows",
     "include_rows",
     "limit_rows",
     "machine_rows",
     "part_rows",
+    "quiet_rows",
     "setup",
     "size_rows",
 ]
@@ -90,10 +94,17 @@ class Includes(_Figures):
 
 
 class Figures(_Figures):
-    """All figures."""
+    """All figures, by the medians."""
 
     def rows(self) -> Iterable[Row]:
         return figure_rows(self.read("ratchet.json"))
+
+
+class QuietFigures(_Figures):
+    """All figures, by quiet slices."""
+
+    def rows(self) -> Iterable[Row]:
+        return quiet_rows(self.read("ratchet.json"))
 
 
 class Limits(_Figures):
@@ -150,6 +161,18 @@ def figure_rows(report: Json) -> Iterator[Row]:
             mine = figures[ours]
             medians = (_number(figures[key]["median"]) if key in figures else "" for key in others)
             yield (entry["label"], _with_range(mine), _number(mine["x25519"]), *medians)
+
+
+def quiet_rows(report: Json) -> Iterator[Row]:
+    """The same from quiet slices."""
+    peers = report["peers"]
+    ours, *others = peers
+    yield ("µs", peers[ours]["title"], "in X25519", *(peers[key]["title"] for key in others))
+    for entry in report["summary"]:
+        quiet = {key: figure["quiet"] for key, figure in entry["figures"].items() if figure["quiet"]}
+        if entry["unit"] == "us" and quiet:
+            mine = [_number(quiet[ours][unit]) if ours in quiet else "" for unit in ("us", "x25519")]
+            yield (entry["label"], *mine, *(_number(quiet[key]["us"]) if key in quiet else "" for key in others))
 
 
 def limit_rows(report: Json) -> Iterator[Row]:
@@ -211,6 +234,7 @@ def setup(app: Sphinx) -> ExtensionMetadata:
     app.add_directive("ratchet-machine", Machine)
     app.add_directive("ratchet-includes", Includes)
     app.add_directive("ratchet-figures", Figures)
+    app.add_directive("ratchet-quiet-figures", QuietFigures)
     app.add_directive("ratchet-limits", Limits)
     app.add_directive("ratchet-sizes", Sizes)
     app.add_directive("ratchet-profile", ProfileTable)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from ratchet_figures import figure_rows, include_rows, limit_rows, machine_rows, part_rows, size_rows
+from ratchet_figures import figure_rows, include_rows, limit_rows, machine_rows, part_rows, quiet_rows, size_rows
 
 from tests.bench.ratchet.cases import Measure
 
@@ -74,6 +74,14 @@ def test_a_figure_of_ours_is_shown_with_its_range_and_in_agreements() -> None:
         ("µs", "session", "in X25519", "official"),
         ("encrypt", "28.1 (20 to 1,234)", "0.731", "1,300"),
     ]
+
+
+def test_quiet_figures_are_shown_where_there_are_some() -> None:
+    quiet = {"us": 26.54, "x25519": 0.69, "slices": 12}
+    entry = {**REPORT["summary"][0], "figures": {"ours": {**figure(28.0, x25519=0.7), "quiet": quiet}}}
+
+    assert list(quiet_rows({**REPORT, "summary": [entry]}))[1:] == [("encrypt", "26.5", "0.69", "")]
+    assert list(quiet_rows(REPORT))[1:] == []
 
 
 def test_a_limit_that_is_missed_is_shown_as_that() -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from tests.bench.ratchet.contestant import FULL, QUICK
+from tests.bench.ratchet.entries import without_slices
 from tests.bench.ratchet.machine import facts
 from tests.bench.ratchet.peers import OURS, PEERS
 from tests.bench.ratchet.profiling import profile, render_profile
@@ -25,7 +26,9 @@ from tests.bench.ratchet.table import render
 
 __all__ = ["main"]
 
-_OUT: Final = Path(__file__).parents[3] / "build" / "bench" / "ratchet.json"
+_ROOT: Final = Path(__file__).parents[3]
+_OUT: Final = _ROOT / "build" / "bench" / "ratchet.json"
+_PUBLISHED: Final = _ROOT / "docs" / "_data" / "bench"
 _TRIAL: Final = _OUT.with_name("ratchet-quick.json")
 _PROFILE: Final = _OUT.with_name("ratchet-profile.json")
 _ROUNDS: Final = 3
@@ -42,10 +45,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--only", help=f"who plays beside this library, of {','.join(keys)}; '' for nobody")
     parser.add_argument("--install", action="store_true", help="install the peers that are not there")
     parser.add_argument("--out", type=Path, help="where all rounds are kept: in build/bench, if not said")
+    parser.add_argument("--publish", action="store_true", help="put what the documentation shows into docs/_data/bench")
     parser.add_argument("--profile", action="store_true", help="instead: where the time of each operation goes")
     options = parser.parse_args(arguments)
     if options.profile:
-        return _show_profile(_QUICK_PROFILE_SECONDS if options.quick else _PROFILE_SECONDS)
+        return _show_profile(_QUICK_PROFILE_SECONDS if options.quick else _PROFILE_SECONDS, publish=options.publish)
     only = keys if options.only is None else [key for key in options.only.split(",") if key]
     if unknown := set(only) - set(keys):
         parser.error(f"there is no {', '.join(sorted(unknown))}")
@@ -58,6 +62,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     out = options.out or (_TRIAL if options.quick else _OUT)
     _keep(out, report)
+    if options.publish:
+        _keep(_PUBLISHED / _OUT.name, without_slices(report))
     print(render(report))
     if options.quick:
         print("This was a trial: everything runs, and the figures say nothing about speed.")
@@ -66,12 +72,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return int(bool(os.environ.get("CI")) and any(peer["missing"] for peer in report["peers"].values()))
 
 
-def _show_profile(seconds: float) -> int:
+def _show_profile(seconds: float, *, publish: bool) -> int:
     if not is_available():
         print("this system has no timers of CPU time, so there is no profile", file=sys.stderr)
         return 1
     found = profile(seconds=seconds)
-    _keep(_PROFILE, {"machine": facts(), "operations": found})
+    kept = {"machine": facts(), "operations": found}
+    _keep(_PROFILE, kept)
+    if publish:
+        _keep(_PUBLISHED / _PROFILE.name, kept)
     print(render_profile(found))
     print(f"kept in {_PROFILE}")
     return 0
@@ -79,7 +88,7 @@ def _show_profile(seconds: float) -> int:
 
 def _keep(path: Path, value: object) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(value) + "\n", encoding="utf-8")
+    path.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
 
 
 def _say(line: str) -> None:

@@ -32,7 +32,7 @@ W_co = TypeVar("W_co", covariant=True)
 EPOCH_MESSAGES: Final = 87
 
 # In how many slices an epoch is timed. They are not alike: each part of an epoch has work of its own.
-EPOCH_SLICES: Final = 3
+EPOCH_SLICES: Final = 29
 
 
 class Sizes(NamedTuple):

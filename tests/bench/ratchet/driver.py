@@ -20,11 +20,12 @@ R = TypeVar("R")
 W = TypeVar("W")
 S = TypeVar("S")
 
-# A slice is a few milliseconds: short enough for the machine to stay as it was looked at, long against the look. The
+# Items in a slice, which is one to five milliseconds: short enough for the machine to stay as it was looked at. The
 # sizes divide those of the stretches, and that of the ping-pong an epoch; official.mjs has the same.
-_BURST_SLICE: Final = 250
+_BURST_SLICE: Final = 50
 _PING_PONG_SLICE: Final = EPOCH_MESSAGES // EPOCH_SLICES
-_SET_UP_SLICE: Final = 10
+_SET_UP_SLICE: Final = 3
+_GROUP_SLICE: Final = 20
 
 
 class WrongAnswerError(Exception):
@@ -124,7 +125,7 @@ def _set_up(clock: _Clock, contestant: Contestant[W, S], sizes: Sizes) -> None:
 def _group(clock: _Clock, contestant: Contestant[W, S], sizes: Sizes) -> None:
     channel = contestant.group()
     if channel is not None:
-        _one_way(clock, channel, "group", sizes.short, sizes)
+        _one_way(clock, channel, "group", sizes.short, sizes, _GROUP_SLICE)
 
 
 def _records(clock: _Clock, contestant: Contestant[W, S], sizes: Sizes) -> list[int]:
@@ -138,10 +139,12 @@ def _records(clock: _Clock, contestant: Contestant[W, S], sizes: Sizes) -> list[
     return [len(each) for each in saved]
 
 
-def _one_way(clock: _Clock, channel: Channel[W], name: str, count: int, sizes: Sizes) -> list[W]:
+def _one_way(
+    clock: _Clock, channel: Channel[W], name: str, count: int, sizes: Sizes, slice_items: int = _BURST_SLICE
+) -> list[W]:
     plaintexts = texts(count, sizes.text_bytes, mark=name)
-    sent = clock.run(f"{name}_encrypt", channel.send, plaintexts, _BURST_SLICE)
-    _expect(name, clock.run(f"{name}_decrypt", channel.receive, sent, _BURST_SLICE), plaintexts)
+    sent = clock.run(f"{name}_encrypt", channel.send, plaintexts, slice_items)
+    _expect(name, clock.run(f"{name}_decrypt", channel.receive, sent, slice_items), plaintexts)
     return sent
 
 

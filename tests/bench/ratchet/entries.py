@@ -10,9 +10,9 @@ from tests.bench.ratchet.cases import CASES, SESSION_BYTES, Case, worded
 from tests.bench.ratchet.contestant import Sizes
 from tests.bench.ratchet.measure import Stretch
 from tests.bench.ratchet.peers import IN_NODE, OFFICIAL, OURS
-from tests.bench.ratchet.summary import Figure, fast_look, figure, kept, sizes_figure
+from tests.bench.ratchet.summary import Figure, fast_look, figure, kept, mean_us, sizes_figure
 
-__all__ = ["Json", "entries", "once_ms"]
+__all__ = ["Json", "entries", "once_ms", "without_slices"]
 
 # Any: JSON.
 Json = dict[str, Any]
@@ -45,6 +45,18 @@ def once_ms(rounds: Sequence[Json]) -> float:
     """Milliseconds that a process of this library pays once, for tables: the median of the rounds."""
     found: list[float] = [each["results"][OURS]["once_ms"] for each in rounds]
     return median(found)
+
+
+def without_slices(report: Json) -> Json:
+    """A report with one figure for each stretch in place of its slices."""
+    rounds: list[Json] = report["rounds"]
+    shortened = [{**each, "results": {key: _short(each["results"][key]) for key in each["results"]}} for each in rounds]
+    return {**report, "rounds": shortened}
+
+
+def _short(found: Json) -> Json:
+    stretches = {case: [round(mean_us(each), 2) for each in some] for case, some in _played(found).items()}
+    return {"stretches_us": stretches}
 
 
 def _sizes(saved: Mapping[str, Sequence[int]]) -> dict[str, Figure]:

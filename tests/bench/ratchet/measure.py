@@ -1,9 +1,10 @@
 """How a stretch of work is timed: process CPU time, in slices between looks at a yardstick, the collector left on.
 
-The machine is shared, so a figure in microseconds says as much about the neighbours as about the code. Each slice of
-work therefore stands between two looks at what one X25519 agreement costs just then. What is compared from one run to
-the next is the ratio of the two; and slices between two fast looks tell what a quiet machine would have said.
-CPU time does not count waiting, but it does count the caches that a neighbour has emptied.
+The machine is shared, so a figure in microseconds says as much about the neighbours as about the code. CPU time does
+not count waiting, but it does count the caches that a neighbour has emptied, and the half of a core that one has taken
+who runs on its other thread. Each slice of work therefore stands between two looks at what one X25519 agreement costs
+just then. The ratio of the two bears comparison with other machines; beside a busy neighbour it does not quite, because
+an agreement suffers less than Python does. Slices between two fast looks tell what a quiet machine would have said.
 
 Before a stretch begins everything that is garbage is collected, and then the collector runs as it does in an
 application: what the work leaves behind is part of its price. The Node.js program does the same; there a collection
@@ -24,8 +25,8 @@ __all__ = ["Stretch", "Yardstick", "timed"]
 T = TypeVar("T")
 R = TypeVar("R")
 
-# Two milliseconds: long against what reading the clock costs, short against a slice.
-_AGREEMENTS: Final = 50
+# One millisecond: long against what reading the clock costs.
+_AGREEMENTS: Final = 25
 
 
 class Stretch(NamedTuple):

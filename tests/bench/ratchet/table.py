@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
 from tests.bench.ratchet.entries import Json
@@ -33,7 +33,10 @@ def render(report: Json) -> str:
         "",
         f"Microseconds of process CPU time, messages of {report['sizes']['text_bytes']} bytes; rounds in each of which "
         f"all play: {len(report['rounds'])}, medians of them. x: so many times faster is this library.",
-        *_grid(_head(peers), (_row(entry, peers) for entry in entries if entry["unit"] == "us")),
+        *_grid(_head(peers), (_row(entry, peers, _median) for entry in entries)),
+        "",
+        "The same from slices between two quiet looks at X25519; empty where there were none.",
+        *_grid(_head(peers), (_row(entry, peers, _quiet) for entry in entries)),
         "",
         "Saved sessions, in bytes: smallest, median, largest.",
         *_grid(["", "", "", ""], _sizes(entries, peers)),
@@ -57,12 +60,23 @@ def _head(peers: Json) -> list[str]:
     return ["", ours, "in X25519", "x official", "x vodozemac", *others]
 
 
-def _row(entry: Json, peers: Json) -> list[str]:
-    figures = entry["figures"]
-    ours, *others = (_number(figures[key]["median"]) if key in figures else "" for key in peers)
-    mine = figures[OURS]
-    faster = (_number(figures[key]["median"] / mine["median"]) if key in figures else "" for key in _BESIDE)
-    return [entry["label"], ours, _number(mine["x25519"]), *faster, *others]
+def _row(entry: Json, peers: Json, read: Callable[[Json], tuple[float, float] | None]) -> list[str]:
+    if entry["unit"] == "bytes":
+        return []
+    found = {key: value for key, figure in entry["figures"].items() if (value := read(figure)) is not None}
+    us, in_x25519 = found.get(OURS, (None, None))
+    faster = (found[key][0] / us if us and key in found else None for key in _BESIDE)
+    others = (found[key][0] if key in found else None for key in peers if key != OURS)
+    return [entry["label"], *map(_number, (us, in_x25519, *faster, *others))]
+
+
+def _median(figure: Json) -> tuple[float, float]:
+    return figure["median"], figure["x25519"]
+
+
+def _quiet(figure: Json) -> tuple[float, float] | None:
+    quiet = figure["quiet"]
+    return quiet and (quiet["us"], quiet["x25519"])
 
 
 def _sizes(entries: Iterable[Json], peers: Json) -> Iterable[list[str]]:
@@ -106,7 +120,7 @@ def _load(played: Json) -> str:
 
 def _grid(head: list[str], rows: Iterable[list[str]], *, left: int = 1) -> list[str]:
     """Columns, the first ones of which begin below one another, and the others end there."""
-    table = [row for row in (head, *rows) if any(row)]
+    table = [head, *(row for row in rows if row)]
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     return ["  ".join(_cells(row, widths, left)).rstrip() for row in table]
 

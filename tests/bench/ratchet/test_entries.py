@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from tests.bench.ratchet.cases import CASES, SESSION_BYTES
 from tests.bench.ratchet.contestant import QUICK
-from tests.bench.ratchet.entries import Json, entries, once_ms
+from tests.bench.ratchet.entries import Json, entries, once_ms, without_slices
 
 
 def played(us: float, *, look: float, leave_out: tuple[str, ...] = ()) -> Json:
@@ -35,6 +35,16 @@ def test_what_is_quiet_is_measured_with_the_looks_of_all_who_use_that_yardstick(
 
 def test_what_a_process_pays_once_is_the_median_of_the_rounds() -> None:
     assert once_ms([{"results": {"ours": {"once_ms": each}}} for each in (9.0, 30.0, 12.0)]) == 12.0
+
+
+def test_what_is_published_of_the_rounds_is_one_figure_for_each_stretch() -> None:
+    report = {"schema": 1, "rounds": [{"order": ["ours"], "results": {"ours": played(30.0, look=40.0)}}]}
+
+    found = without_slices(report)
+
+    assert found["schema"] == 1
+    assert found["rounds"][0]["order"] == ["ours"]
+    assert found["rounds"][0]["results"]["ours"]["stretches_us"]["save"] == [30.0, 30.0, 30.0]
 
 
 def test_who_did_not_play_in_every_round_has_no_figure() -> None:
