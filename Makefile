@@ -93,12 +93,12 @@ $(VENV)/.pip:
 	@$(PIP) install --quiet --upgrade 'pip>=25.1'  # the first that knows --group
 	@touch $@
 
-$(VENV)/.examples $(VENV)/.test $(VENV)/.fuzz $(VENV)/.interop $(VENV)/.docs $(VENV)/.dev: $(VENV)/.%: $(VENV)/.pip pyproject.toml
+$(VENV)/.examples $(VENV)/.test $(VENV)/.fuzz $(VENV)/.node $(VENV)/.interop $(VENV)/.docs $(VENV)/.dev: $(VENV)/.%: $(VENV)/.pip pyproject.toml
 	@echo "installing whisperkit and its dependency group $*"
 	@$(PIP) install --quiet --editable . --group $*
 	@touch $@
 
 # Packages of npm, which looks for them beside the program that asks for them.
-$(NODE_MODULES): $(VENV)/.interop examples/bot/node/package-lock.json
+$(NODE_MODULES): examples/bot/node/package-lock.json | $(VENV)/.node
 	@$(BIN)/python -m examples.bot.install
 	@touch $@
