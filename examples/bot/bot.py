@@ -108,7 +108,7 @@ def run_bot(name: str, *, url: str, folder: Path, friends: Sequence[str] = (), i
     """
     set_up_logging("warning")
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         return asyncio.run(_run(name, url, folder, friends, is_serving=is_serving))
     except ConfigError as error:
         print(error, file=sys.stderr)
