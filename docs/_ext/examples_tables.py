@@ -22,6 +22,7 @@ from sphinx.util.typing import ExtensionMetadata
 
 from examples.config import Config
 from examples.metrics import Metrics
+from examples.tallies import Counts, Spreads
 
 __all__ = ["MetricsTable", "SettingsTable", "metric_rows", "setting_rows", "setup"]
 
@@ -67,9 +68,9 @@ def metric_rows() -> list[tuple[str, str, str, str]]:
     """Name, type, labels and meaning of each metric, in the order of the code."""
     metrics = Metrics(version="", profile="", schema=0)
     collected: Iterable[Metric] = metrics.registry.collect()
-    # The names of labels have no public reader, and a series that does not exist yet does not show them.
+    # A series that does not exist yet does not show its labels. Gauges have none.
     labels: dict[str, Sequence[str]] = {
-        getattr(thing, "_name", ""): getattr(thing, "_labelnames", ()) for thing in vars(metrics).values()
+        thing.name: thing.label_names for thing in vars(metrics).values() if isinstance(thing, Counts | Spreads)
     }
     return [
         (_name(metric), metric.type, ", ".join(labels.get(metric.name, ())), metric.documentation)

@@ -6,10 +6,9 @@ from collections.abc import Awaitable, Collection, Mapping, Sequence
 from time import perf_counter
 from typing import Final, TypeVar
 
-from prometheus_client import Counter
-
 from examples.adapters.files import FileBlobs
 from examples.metrics import DIRECTIONS, FRAME_TYPES, REASONS, Metrics
+from examples.tallies import Count
 from whisperkit.errors import (
     ConflictError,
     MalformedFrameError,
@@ -162,7 +161,7 @@ class _Calls:
         self._ended(began, self._ok)
         return answer
 
-    def _ended(self, began: float, outcome: Counter) -> None:
+    def _ended(self, began: float, outcome: Count) -> None:
         self._duration.observe(perf_counter() - began)
         outcome.inc()
 
