@@ -7,6 +7,7 @@ configuration is wrong; 130 Ctrl-C. Results go to stdout, logs to stderr.
 from __future__ import annotations
 
 import argparse
+import json
 import math
 import os
 import sys
@@ -15,8 +16,6 @@ from getpass import getpass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
-
-from whisperkit.ids import MAX_DEVICE_NUMBER
 
 if TYPE_CHECKING:
     from examples.adapters.sealed_lock import Lock
@@ -34,7 +33,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
             return serve(asked.config)
         case "config":
-            return _show_config(asked.config)
+            return _show_config(asked.config, is_json=asked.json)
+        case "doctor":
+            from examples.doctor.run import run_doctor
+
+            return run_doctor(asked.config, is_json=asked.json)
         case "chat":
             return _chat(asked)
         case "bot":
@@ -46,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         case _:
             from examples.demo import run_demo
 
-            return run_demo(is_fast=asked.fast, is_stepped=asked.step, keep=asked.keep)
+            return run_demo(is_fast=asked.fast, is_stepped=asked.step, keep=asked.keep, is_json=asked.json)
 
 
 def _chat(asked: argparse.Namespace) -> int:
@@ -95,7 +98,11 @@ def _parser() -> argparse.ArgumentParser:
     serve = commands.add_parser("serve", help="run the reference server")
     serve.add_argument("--config", type=Path, help="a whisperkit.toml; the one in this folder if there is one")
     config = commands.add_parser("config", help="show every setting, its value and where it came from")
-    config.add_argument("--config", type=Path)
+    config.add_argument("--config", type=Path, help="another file than whisperkit.toml")
+    config.add_argument("--json", action="store_true", help="for programs")
+    doctor = commands.add_parser("doctor", help="find out what would keep server and client from running")
+    doctor.add_argument("--config", type=Path, help="another file than whisperkit.toml")
+    doctor.add_argument("--json", action="store_true", help="for programs")
     chat = commands.add_parser("chat", help="chat in this terminal")
     chat.add_argument("name", type=_name, help="who you are")
     chat.add_argument("--plain", action="store_true", help="whole lines only: for pipes and screen readers")
@@ -123,6 +130,7 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--fast", action="store_true", help="without pauses for the reader")
     demo.add_argument("--step", action="store_true", help="wait for a key after each chapter")
     demo.add_argument("--keep", action="store_true", help="keep the data that it made")
+    demo.add_argument("--json", action="store_true", help="the claims for programs; the story goes to standard error")
     return parser
 
 
@@ -136,6 +144,8 @@ def _name(text: str) -> str:
 
 
 def _device(text: str) -> int:
+    from whisperkit.ids import MAX_DEVICE_NUMBER  # here, because `doctor` runs where nothing is installed
+
     if not text.isdecimal() or not 1 <= int(text) <= MAX_DEVICE_NUMBER:
         raise argparse.ArgumentTypeError(f"a device has a number from 1 to {MAX_DEVICE_NUMBER}")
     return int(text)
@@ -158,16 +168,21 @@ def _url(text: str) -> str:
     return text
 
 
-def _show_config(path: Path | None) -> int:
-    from examples.config import ConfigError, load_config
+def _show_config(path: Path | None, *, is_json: bool) -> int:
+    from examples.config import ConfigError, load_config, secrets
     from examples.server.serve import EXIT_CONFIG
 
     try:
-        config = load_config(path, environ=os.environ)
+        settings = [*load_config(path, environ=os.environ).settings, *secrets(os.environ)]
     except ConfigError as error:
         print(error, file=sys.stderr)
+        if is_json:
+            print(json.dumps({"problems": error.problems}, indent=2))
         return EXIT_CONFIG
-    for setting in config.settings:
+    if is_json:
+        print(json.dumps({"settings": [setting._asdict() for setting in settings]}, indent=2))
+        return 0
+    for setting in settings:
         print(f"{setting.name} = {setting.value}    ({setting.source})")
     return 0
 

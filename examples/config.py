@@ -33,6 +33,7 @@ __all__ = [
     "ServerSettings",
     "Setting",
     "load_config",
+    "secrets",
 ]
 
 DEFAULT_PATH: Final = Path("whisperkit.toml")
@@ -41,6 +42,12 @@ EXIT_CONFIG: Final = 78  # EX_CONFIG of sysexits
 _PREFIX: Final = "WHISPERKIT_"
 # Others begin like that, too; the two underscores make it a setting.
 _VARIABLE = re.compile(r"WHISPERKIT_[A-Z0-9]+(_[A-Z0-9]+)*__[A-Z0-9_]+")
+# What opens a device, which `examples.passphrase` reads.
+_SECRETS: Final = {
+    "device.passphrase_file": "WHISPERKIT_PASSPHRASE_FILE",
+    "device.passphrase": "WHISPERKIT_PASSPHRASE",
+    "device.key": "WHISPERKIT_KEY",
+}
 _BIND = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9_.-]+)):(\d{1,5})")
 
 T = TypeVar("T")
@@ -242,6 +249,15 @@ def load_config(path: Path | None = None, *, environ: Mapping[str, str]) -> Conf
     return loader.config()
 
 
+def secrets(environ: Mapping[str, str]) -> list[Setting]:
+    """What the environment has of secrets, as settings that do not tell them; a path to one is told."""
+    return [
+        Setting(name, environ[variable] if variable.endswith("_FILE") else "***", variable)
+        for name, variable in _SECRETS.items()
+        if environ.get(variable)
+    ]
+
+
 class _Known(NamedTuple):
     kind: type[object]
     default: Value
@@ -294,7 +310,7 @@ class _Loader:
             if variable in known:
                 section, name = known[variable]
                 self._take(section, name, _parsed(environ[variable], _TABLE[section][name].kind), variable)
-            elif _VARIABLE.fullmatch(variable):
+            elif _VARIABLE.fullmatch(variable) or variable in _ONE_UNDERSCORE:
                 self._problems.append(f"{variable}: unknown setting{_nearest(variable, known)}")
 
     def _take(self, section: str, name: str, value: object, source: str) -> None:
@@ -365,6 +381,13 @@ _TABLE: Final = {section: _known(made) for section, made in _SECTIONS.items()}
 
 def _variable(section: str, name: str) -> str:
     return f"{_PREFIX}{section}__{name}".upper()
+
+
+# A slip of the pen, which would have no effect. Others that begin like that are not ours: Kubernetes sets
+# WHISPERKIT_SERVER_PORT where a service is called so.
+_ONE_UNDERSCORE: Final = frozenset(
+    _variable(section, name).replace("__", "_") for section, keys in _TABLE.items() for name in keys
+)
 
 
 def _parsed(text: str, kind: type[object]) -> Value:

@@ -6,18 +6,24 @@ glyph and a word too, never a colour alone.
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Iterable
-from typing import NamedTuple
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Any, NamedTuple, TypeVar
 
 from rich.console import Console
 from rich.markup import escape
 from rich.panel import Panel
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeElapsedColumn
 
 __all__ = ["Claim", "ClaimFailedError", "Narrator"]
 
 PAUSE_S = 0.6
+# What takes longer has a bar.
+SILENT_S = 1.0
+REFRESH_S = 0.1
+
+T = TypeVar("T")
 
 
 class Claim(NamedTuple):
@@ -49,11 +55,17 @@ class Narrator:
         console: Where to.
         is_fast: Without pauses.
         is_stepped: Wait for a key after each chapter.
+
+    Attributes:
+        console: Where to.
+        claims: Those that held.
+        failed: The one that did not.
     """
 
     def __init__(self, console: Console, *, is_fast: bool, is_stepped: bool) -> None:
         self.console = console
         self.claims: list[Claim] = []
+        self.failed: ClaimFailedError | None = None
         self._is_fast = is_fast
         self._is_stepped = is_stepped
         self._began = time.monotonic()
@@ -89,7 +101,8 @@ class Narrator:
             self.console.print(f"    [bold red]✗ {escape(text)}[/bold red]")
             self.console.print(f"      expected {escape(str(expected))}")
             self.console.print(f"      found    {escape(str(found))}")
-            raise ClaimFailedError(text, expected=expected, found=found)
+            self.failed = ClaimFailedError(text, expected=expected, found=found)
+            raise self.failed
         self.claims.append(Claim(text, evidence))
         self.console.print(f"    [green]✓ {escape(text)}[/green]  [dim]({escape(evidence)})[/dim]")
 
@@ -101,6 +114,39 @@ class Narrator:
             return
         body = "\n".join(escape(line) for line in lines)
         self.console.print(Panel(body, title=escape(title), title_align="left", expand=False))
+
+    async def watch(
+        self,
+        what: str,
+        work: Coroutine[Any, Any, T],  # Any: nothing is sent into it
+        *,
+        count: Callable[[], int] = lambda: 0,
+        total: int | None = None,
+        silent_s: float = SILENT_S,
+    ) -> T:
+        """Wait for something; a bar comes up when it takes long, and goes with it. In a pipe nothing is drawn.
+
+        Args:
+            what: Is waited for.
+            work: Brings it.
+            count: How much of it is there.
+            total: How much there will be; `None` for a bar that only says that it goes on.
+            silent_s: How long it takes without a bar.
+        """
+        task = asyncio.ensure_future(work)
+        try:
+            if (await asyncio.wait({task}, timeout=silent_s))[0] or not self.console.is_terminal:
+                return await task
+            columns = (TextColumn("    [dim]{task.description}[/dim]"), BarColumn(), TimeElapsedColumn())
+            with Progress(*columns, console=self.console, transient=True) as progress:
+                bar = progress.add_task(escape(what), total=total)
+                while not task.done():
+                    of_them = "" if total is None else f" {count()} of {total}"
+                    progress.update(bar, completed=count(), description=escape(f"{what}{of_them}"))
+                    await asyncio.wait({task}, timeout=REFRESH_S)
+            return await task
+        finally:
+            task.cancel()
 
     def progress(self) -> Progress:
         """A bar for something that takes a while; in a pipe nothing is drawn."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import shutil
 import tempfile
 from collections.abc import Awaitable, Callable
@@ -39,24 +40,50 @@ async def whole_story(folder: Path, narrator: Narrator) -> None:
         await server.stop()
 
 
-def run_demo(*, is_fast: bool, is_stepped: bool, keep: bool, play: Play = whole_story, claims: int = CLAIMS) -> int:
+def run_demo(
+    *,
+    is_fast: bool,
+    is_stepped: bool,
+    keep: bool,
+    is_json: bool = False,
+    play: Play = whole_story,
+    claims: int = CLAIMS,
+) -> int:
     """Play; returns the exit code: 0 only if as many claims held as there are.
 
     Args:
         is_fast: Without pauses.
         is_stepped: Wait for a key after each chapter.
         keep: Keep the data also when all went well.
+        is_json: Tell the claims to programs, as one JSON object on standard output; the story goes to standard error.
         play: What is played.
         claims: How many claims are in it.
     """
     folder = Path(tempfile.mkdtemp(prefix="whisperkit-demo-"))
-    narrator = Narrator(Console(highlight=False, soft_wrap=True), is_fast=is_fast, is_stepped=is_stepped)
+    console = Console(highlight=False, soft_wrap=True, stderr=is_json)
+    narrator = Narrator(console, is_fast=is_fast, is_stepped=is_stepped)
     code = _play(play, folder, narrator, claims)
     if keep or code == EXIT_FAILED:
         narrator.console.print(f"the data is kept in {folder}")
     else:
         shutil.rmtree(folder)
+    if is_json:
+        print(json.dumps(_summary(narrator, code, claims), indent=2))
     return code
+
+
+def _summary(narrator: Narrator, code: int, claims: int) -> dict[str, object]:
+    failed = narrator.failed
+    return {
+        "ok": code == EXIT_OK,
+        "expected": claims,
+        "held": len(narrator.claims),
+        "seconds": round(narrator.seconds, 1),
+        "claims": [claim._asdict() for claim in narrator.claims],
+        "failed": None
+        if failed is None
+        else {**vars(failed), "expected": f"{failed.expected}", "found": f"{failed.found}"},
+    }
 
 
 def _play(play: Play, folder: Path, narrator: Narrator, claims: int) -> int:

@@ -83,14 +83,24 @@ class Story:
 
     # ---- helpers ----
 
-    async def _until(self, what: Callable[[], Awaitable[bool]]) -> bool:
-        """Look until something is so; false if it is not in time."""
+    async def _until(
+        self, what: Callable[[], Awaitable[bool]], *, count: Callable[[], int] = lambda: 0, total: int | None = None
+    ) -> bool:
+        """Look until something is so; false if it is not in time. What is counted is shown when it takes long."""
+        return await self._say.watch("waiting", self._look(what), count=count, total=total)
+
+    async def _look(self, what: Callable[[], Awaitable[bool]]) -> bool:
         deadline = time.monotonic() + self._patience_s
         while not await what():
             if time.monotonic() > deadline:
                 return False
             await asyncio.sleep(0.02)
         return True
+
+    async def _gather(self, count: int) -> None:
+        """Let members connect until there are so many."""
+        crowd = self._crowd
+        await self._say.watch("members connect", crowd.grow(count), count=lambda: len(crowd.devices), total=count)
 
     async def _open(self, name: str, number: int = 1, *, is_linked: bool = False) -> Phone:
         return await self._phones.enter_async_context(
@@ -275,7 +285,7 @@ class Story:
         self._say.chapter(f"A group of {SMALL}, direct")
         self.carol = await self._open("carol")
         await self.carol.client.wait_live(timeout_s=self._patience_s)
-        await self._crowd.grow(SMALL - 3)
+        await self._gather(SMALL - 3)
         self._say.event("crowd", f"{SMALL - 3} more members connect")
         self.group = await self.alice.client.create_group(
             [self.bob.client.device.user, self.carol.client.device.user, *self._crowd.users[: SMALL - 3]]
@@ -306,7 +316,7 @@ class Story:
 
     async def mid_group(self) -> None:
         self._say.chapter(f"A group of {MID}, queued")
-        await self._crowd.grow(MID - 2)
+        await self._gather(MID - 2)
         self._say.event("crowd", f"{MID - 2} members are connected")
         conv = await self.alice.client.create_group([self.bob.client.device.user, *self._crowd.users[: MID - 2]])
         before = await self._server.count('messages_accepted_total{strategy="queued"}')
@@ -314,7 +324,9 @@ class Story:
         began = time.monotonic()
         await self._status(self.alice, conv, sent, MessageStatus.SENT)
         ticked_ms = (time.monotonic() - began) * 1_000
-        await self._until(lambda: _true(self._crowd.have(conv, 1) == MID - 2))
+        await self._until(
+            lambda: _true(self._crowd.have(conv, 1) == MID - 2), count=lambda: self._crowd.have(conv, 1), total=MID - 2
+        )
         self._say.event("alice.1", f"✓ after {ticked_ms:.0f} ms; a worker brings it to the inboxes")
         queued = await self._server.count('messages_accepted_total{strategy="queued"}')
         self._say.claim(
@@ -329,7 +341,7 @@ class Story:
         self._say.chapter(f"A group of {MEGA:,}, notified and pulled")
         strangers = [UserId.named(f"stranger-{n}") for n in range(MEGA - 2 - len(self._crowd.users))]
         members = [self.bob.client.device.user, *self._crowd.users, *strangers]
-        conv = await self.alice.client.create_group(members)
+        conv = await self._say.watch("the group is made", self.alice.client.create_group(members))
         await self._until(lambda: self._is_mega(self.alice, conv))
         await self._until(lambda: self._is_mega(self.bob, conv))
         before = self._crowd.have(conv, 1)

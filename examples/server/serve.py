@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -43,7 +44,7 @@ def serve(config_path: Path | None) -> int:
     except (StoreError, OSError) as error:
         print(f"cannot serve: {error}", file=sys.stderr)
         for note in getattr(error, "__notes__", ()):
-            print(f"    note: {note}", file=sys.stderr)
+            print(f"    {'' if note.startswith('code: ') else 'note: '}{note}", file=sys.stderr)
         return EXIT_UNAVAILABLE
 
 
@@ -69,4 +70,4 @@ async def _serve(config: Config) -> int:
     assert server.farewell is not None  # it is closed
     links, unsaved, cut = server.farewell
     print(f"draining {links} links ... done, {unsaved} unsaved{f', {cut} cut' if cut else ''}", flush=True)
-    return EXIT_OK
+    return EXIT_INTERRUPTED if stopped_by is signal.SIGINT else EXIT_OK

@@ -167,11 +167,18 @@ def test_all_that_is_wrong_is_told_at_once(path: Path) -> None:
     [
         ("WHISPERKIT_SERVER__BNID", "WHISPERKIT_SERVER__BNID: unknown setting; did you mean WHISPERKIT_SERVER__BIND?"),
         ("WHISPERKIT_SERVR__BIND", "WHISPERKIT_SERVR__BIND: unknown setting; did you mean WHISPERKIT_SERVER__BIND?"),
+        ("WHISPERKIT_SERVER_BIND", "WHISPERKIT_SERVER_BIND: unknown setting; did you mean WHISPERKIT_SERVER__BIND?"),
         ("WHISPERKIT_LIMITS__IDLE_S", 'WHISPERKIT_LIMITS__IDLE_S: idle_s must be a number, got "x"'),
     ],
 )
 def test_what_is_wrong_in_the_environment_is_told_with_its_name(path: Path, variable: str, problem: str) -> None:
     assert problems(path, "", **{variable: "x"}) == [problem]
+
+
+def test_variables_that_others_set_are_left_alone(path: Path) -> None:
+    others = {"WHISPERKIT_SERVER_PORT": "tcp://10.0.0.1:8080", "WHISPERKIT_KEY": "5e", "WHISPERKIT_FUZZ_INPUTS": "9"}
+
+    assert set(sources(load(path, "", **others)).values()) == {"default"}
 
 
 def test_a_limit_that_disagrees_with_a_default_is_told(path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,9 @@ from examples.__main__ import main
 @pytest.fixture(autouse=True)
 def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    for name in os.environ:
+        if name.startswith("WHISPERKIT_"):
+            monkeypatch.delenv(name)
 
 
 @pytest.mark.parametrize(
@@ -26,6 +31,9 @@ def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
         (["chat", "alice", "--url", "http://127.0.0.1"], "a server is at ws://"),
         (["chat", "alice", "--wait", "-1"], "seconds are a number from 0 on"),
         (["chat", "alice", "--wait", "soon"], "seconds are a number from 0 on"),
+        (["config", "--jason"], "unrecognized arguments: --jason"),
+        (["doctor", "now"], "unrecognized arguments: now"),
+        (["demo", "--fats"], "unrecognized arguments: --fats"),
         (["bot"], "required: name"),
         (["bot", "../pingbot"], "a name has letters"),
         (["bot", "pingbot", "--greet", "no/body"], "a name has letters"),
@@ -51,6 +59,47 @@ def test_config_shows_every_setting_with_its_origin(tmp_path: Path, capsys: pyte
 
     assert code == 0
     assert f"server.bind = 127.0.0.1:8081    ({path}:2)" in capsys.readouterr().out.splitlines()
+
+
+def test_config_shows_of_secrets_that_they_are_there_and_from_where(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("WHISPERKIT_KEY", "5e" * 32)
+    monkeypatch.setenv("WHISPERKIT_PASSPHRASE", "correct horse")
+    monkeypatch.setenv("WHISPERKIT_PASSPHRASE_FILE", "words.txt")
+
+    for arguments in (["config"], ["config", "--json"]):
+        assert main(arguments) == 0
+
+    out = capsys.readouterr().out
+    assert "device.key = ***    (WHISPERKIT_KEY)\n" in out
+    assert "device.passphrase = ***    (WHISPERKIT_PASSPHRASE)\n" in out
+    assert "device.passphrase_file = words.txt    (WHISPERKIT_PASSPHRASE_FILE)\n" in out
+    assert "5e5e" not in out
+    assert "horse" not in out
+
+
+def test_config_tells_programs_the_same_as_json(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("whisperkit.toml").write_text("[presence]\nbeat_s = 3\n")
+
+    assert main(["config", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)["settings"]
+    assert main(["config"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+
+    assert [f"{setting['name']} = {setting['value']}    ({setting['source']})" for setting in told] == lines
+    assert {"name": "presence.beat_s", "value": 3.0, "source": "whisperkit.toml:2"} in told
+
+
+def test_config_tells_programs_what_is_wrong_as_json(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("whisperkit.toml").write_text("[sever]\n[presence]\nbead_s = 3\n")
+
+    code = main(["config", "--json"])
+
+    said = capsys.readouterr()
+    assert code == 78
+    assert json.loads(said.out) == {"problems": said.err.splitlines()}
+    assert len(said.err.splitlines()) == 2
 
 
 def test_config_tells_what_is_wrong_with_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

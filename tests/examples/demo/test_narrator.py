@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 
 import pytest
@@ -113,3 +114,70 @@ def test_a_bar_leaves_nothing_in_a_pipe_but_its_end() -> None:
 
     assert "\x1b" not in told.text
     assert told.text.count("a photo") <= 1
+
+
+# ---- what takes long ------------------------------------------------------------------------------------------------
+
+
+async def watched(told: Told, *, silent_s: float) -> str:
+    """Wait for something that is there when a bar was drawn, or at once where none is."""
+    counted = asyncio.Event()
+
+    def count() -> int:
+        counted.set()
+        return 7
+
+    async def work() -> str:
+        if told.narrator.console.is_terminal and not silent_s:
+            await counted.wait()
+        return "there"
+
+    return await told.narrator.watch("members [connect]", work(), count=count, total=30, silent_s=silent_s)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_what_takes_long_has_a_bar_with_how_much_is_there() -> None:
+    told = Told(is_terminal=True)
+
+    assert await watched(told, silent_s=0.0) == "there"
+
+    assert "members [connect] 7 of 30" in told.text
+    assert "━" in told.text
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+@pytest.mark.parametrize(("is_terminal", "silent_s"), [(True, 60.0), (False, 0.0)])
+async def test_what_is_quick_has_no_bar_and_a_pipe_has_none(is_terminal: bool, silent_s: float) -> None:
+    told = Told(is_terminal=is_terminal)
+
+    assert await watched(told, silent_s=silent_s) == "there"
+
+    assert told.text == ""
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_what_fails_or_is_given_up_while_it_is_waited_for_goes_on_no_longer() -> None:
+    told = Told(is_terminal=True)
+    ended = asyncio.Event()
+
+    async def fail() -> None:
+        raise ValueError("no")
+
+    async def stay() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    with pytest.raises(ValueError, match="no"):
+        await told.narrator.watch("it", fail(), silent_s=0.0)
+    waiting = asyncio.create_task(told.narrator.watch("it", stay(), silent_s=0.0))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    await ended.wait()

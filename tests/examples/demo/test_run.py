@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import tempfile
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -20,8 +21,8 @@ def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
 
 
-def run(play: Play, *, claims: int = 1, keep: bool = False) -> int:
-    return run_demo(is_fast=True, is_stepped=False, keep=keep, play=play, claims=claims)
+def run(play: Play, *, claims: int = 1, keep: bool = False, is_json: bool = False) -> int:
+    return run_demo(is_fast=True, is_stepped=False, keep=keep, is_json=is_json, play=play, claims=claims)
 
 
 async def true_story(folder: Path, narrator: Narrator) -> None:
@@ -104,3 +105,35 @@ def test_a_story_runs_in_an_event_loop_of_its_own() -> None:
         narrator.claim("it runs", expected=1, found=len(loops), evidence="one")
 
     assert run(note) == EXIT_OK
+
+
+def test_programs_get_the_claims_as_json_and_people_the_story_beside_it(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(true_story, is_json=True) == EXIT_OK
+
+    said = capsys.readouterr()
+    told = json.loads(said.out)
+    assert 0 <= told.pop("seconds") < 60
+    assert told == {
+        "ok": True,
+        "expected": 1,
+        "held": 1,
+        "claims": [{"text": "nothing is lost", "evidence": "none"}],
+        "failed": None,
+    }
+    assert "✓ nothing is lost" in said.err
+
+
+def test_programs_are_told_which_claim_failed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(false_story, claims=3, is_json=True) == EXIT_FAILED
+
+    told = json.loads(capsys.readouterr().out)
+    assert (told["ok"], told["expected"], told["held"]) == (False, 3, 1)
+    assert told["failed"] == {"text": "nothing is [doubled]", "expected": "0", "found": "1"}
+
+
+@pytest.mark.parametrize("play", [broken_story, left_story])
+def test_programs_get_json_also_of_a_story_that_ends_early(play: Play, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(play, is_json=True) != EXIT_OK
+
+    told = json.loads(capsys.readouterr().out)
+    assert (told["ok"], told["failed"]) == (False, None)

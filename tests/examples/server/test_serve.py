@@ -64,8 +64,8 @@ def test_it_says_where_it_listens_and_what_it_keeps(server: Server, tmp_path: Pa
     assert {path.name for path in tmp_path.iterdir()} >= {"chat.db", "blobs"}
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-async def test_it_says_goodbye_when_it_is_told_to_stop(server: Server, number: signal.Signals) -> None:
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
+async def test_it_says_goodbye_when_it_is_told_to_stop(server: Server, number: signal.Signals, code: int) -> None:
     server.start()
     async with Talker(server.url, ALICE) as alice, Talker(server.url, DeviceId.named("bob", 1)) as bob:
         await alice.begin()
@@ -77,7 +77,7 @@ async def test_it_says_goodbye_when_it_is_told_to_stop(server: Server, number: s
     byes = [frame for one in (alice, bob) for frame in one.came if isinstance(frame, frames.Bye)]
     assert [bye.code for bye in byes] == [ByeCode.NORMAL, ByeCode.NORMAL]
     assert [line.rpartition(": ")[2] for line in how] == ["1000 NORMAL"] * 2
-    assert server.wait() == (0, "draining 2 links ... done, 0 unsaved\n")
+    assert server.wait() == (code, "draining 2 links ... done, 0 unsaved\n")
 
 
 async def test_who_does_not_hear_is_cut_off_after_the_patience(tmp_path: Path) -> None:
@@ -139,6 +139,10 @@ def test_a_database_belongs_to_one_process(server: Server, tmp_path: Path) -> No
     assert code == 69
     assert said.startswith("cannot serve: ")
     assert "chat.db is in use by another process" in said
+    assert said.splitlines()[1:] == [
+        "    note: stop the other process, or give this one a file of its own",
+        "    code: store.locked",
+    ]
 
 
 def test_a_database_of_a_process_that_was_killed_is_free(server: Server) -> None:
