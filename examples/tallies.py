@@ -9,11 +9,9 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from itertools import accumulate
-from math import inf
 
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
-from prometheus_client.utils import floatToGoString
 
 __all__ = ["Count", "Counts", "Spread", "Spreads"]
 
@@ -118,8 +116,7 @@ class Spreads(Collector):
     def collect(self) -> Iterable[HistogramMetricFamily]:
         """What a registry asks for."""
         family = HistogramMetricFamily(self.name, self._tells, labels=self.label_names)
-        # The package has no types for this one, which writes numbers as Prometheus does.
-        ends = [floatToGoString(bound) for bound in (*self._bounds, inf)]  # type: ignore[no-untyped-call]
+        ends = [*(repr(float(bound)) for bound in self._bounds), "+Inf"]
         for values, spread in self._spreads.items():
             buckets = list(zip(ends, map(float, accumulate(spread.counts)), strict=True))
             family.add_metric(values, buckets, spread.total)
