@@ -17,7 +17,7 @@ ARGS ?=
 WORKERS ?= 2
 FUZZ_INPUTS ?= 1000000
 
-.PHONY: help demo test check lint types contracts serve chat bot bot-node docs fuzz interop bench-ratchet clean
+.PHONY: help demo test check lint types contracts serve doctor chat bot bot-node docs fuzz interop bench-ratchet clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
@@ -27,6 +27,9 @@ demo: $(VENV)/.examples  ## play the story, every claim checked (ARGS="--fast" f
 
 serve: $(VENV)/.examples  ## run the reference server
 	@$(BIN)/python -m examples serve $(ARGS)
+
+doctor: $(VENV)/.examples  ## find out what would keep the server and the clients from running
+	@$(BIN)/python -m examples doctor $(ARGS)
 
 chat: $(VENV)/.examples  ## run a plain client: make chat NAME=alice
 	@$(BIN)/python -m examples chat $(NAME) --plain $(ARGS)
