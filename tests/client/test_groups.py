@@ -47,6 +47,19 @@ def test_a_group_whose_copies_are_queued_reads_everything(small_net: ChatNet) ->
     assert not any("?" in phone.texts(group) for phone in phones)
 
 
+@pytest.mark.parametrize("seed", range(16))
+def test_a_message_behind_the_making_of_its_group_never_fails(seed: int) -> None:
+    net = ChatNet(seed=seed)
+    alice, bob = net.phone("alice"), net.phone("bob")
+
+    group = alice.group(bob, bob)
+    sent = alice.send(group, "hello")
+    net.wait(5.0)
+
+    assert alice.status(group, sent) is MessageStatus.DELIVERED
+    net.close()
+
+
 def test_a_mode_that_comes_in_one_read_with_the_change_that_caused_it_is_heeded(net: ChatNet) -> None:
     alice, bob, carol = net.phone("alice"), net.phone("bob"), net.phone("carol")
     said: list[frames.Send] = []

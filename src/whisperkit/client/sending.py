@@ -196,7 +196,8 @@ class Sender:
             send = frames.Send(draft.conv, 1, 1, self._at.mint(), EntryKind.ROSTER, None, (), change, None, None)
             await self._enqueue(None, send)
             return False
-
+        if (await self._at.records.read(partial(load_chat, conv=draft.conv))).membership is not None:
+            raise MembersMovedError  # the answer to the change that made the group came since it was looked at
         return await self._fail_draft(draft, "not member")
 
     async def _fail_for_nobody(self, draft: Draft, user: UserId) -> bool:

@@ -409,6 +409,7 @@ def test_a_device_that_was_put_out_hears_of_it_and_gets_nothing_more(
 
 def test_a_code_that_was_cut_short_links_nothing(alice: Person, person: Make, net: ChatNet) -> None:
     tablet = person("alice", net.phone("alice", 2, is_linked=True))
+    net.wait(2.0)
     code = tablet.sim.do(invitation)
 
     assert alice.type(f"/link {code[:-4]}", "/devices") == [
