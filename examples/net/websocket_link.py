@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from ipaddress import ip_address
 from typing import Final, Literal
 from urllib.parse import urlsplit
@@ -72,11 +73,12 @@ def _gone(error: ConnectionClosed) -> TransportError:
     return TransportError(f"the gateway closed the link: {received.code} {received.reason}".rstrip())
 
 
-def connect(url: str, *, timeout_s: float = 10.0) -> Connect:
+def connect(url: str, *, headers: Mapping[str, str] | None = None, timeout_s: float = 10.0) -> Connect:
     """Make the door to one gateway.
 
     Args:
         url: Such as ``ws://127.0.0.1:8080/ws``.
+        headers: Sent along with the request, such as those of a login.
         timeout_s: How long a connection and its handshake may take.
 
     Returns:
@@ -88,6 +90,7 @@ def connect(url: str, *, timeout_s: float = 10.0) -> Connect:
         try:
             socket = await open_websocket(
                 url,
+                additional_headers=headers,
                 compression=None,  # ciphertext does not shrink
                 max_size=_MAX_MESSAGE_BYTES,
                 open_timeout=timeout_s,

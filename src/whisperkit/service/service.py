@@ -260,6 +260,17 @@ class MessageService:
             if not isinstance(result.answer, Posted | Unchanged):
                 raise OutcomeUnknownError(f"change of members in {conversation}")
 
+    async def sync_members(self, conversation: ConversationId) -> None:
+        """Say that the members of one of the application's rooms have changed, so that its devices hear of it now.
+
+        Without it they hear with the next message. A device that encrypts for each member has to know them before its
+        first: call it when a room is made. Without effect on a conversation that `Stores.rosters` does not know.
+
+        Raises:
+            StoreError: The store is away; repeat it, or leave it to the next message.
+        """
+        await self._serving.membership.sync_roster(conversation)
+
     # ---- sending ----
 
     async def send(
