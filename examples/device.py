@@ -36,7 +36,7 @@ from whisperkit.ids import BlobId, ConversationId, DeviceId, MessageId
 from whisperkit.partitions import Partition
 from whisperkit.stores import PartitionStore
 
-__all__ = ["FileSpool", "HttpBlobs", "Phone", "device_file", "open_phone"]
+__all__ = ["FileSpool", "HttpBlobs", "Phone", "device_file", "open_phone", "pieces_of"]
 
 _PIECE_BYTES = 256 * 1024
 # A token is taken anew when it has less than this to live.
@@ -152,7 +152,7 @@ class Phone:
         """Encrypt, upload and send a file."""
         with tempfile.TemporaryDirectory() as folder:
             attachment = await self.client.uploads.upload(
-                lambda: _pieces(path),
+                lambda: pieces_of(path),
                 name=path.name,
                 media_type=media_type,
                 caption=caption,
@@ -197,7 +197,8 @@ class Phone:
                     pass
 
 
-async def _pieces(path: Path) -> AsyncIterator[bytes]:
+async def pieces_of(path: Path) -> AsyncIterator[bytes]:
+    """A file in pieces, from its start."""
     async with await anyio.open_file(path, "rb") as file:
         while piece := await file.read(_PIECE_BYTES):
             yield piece

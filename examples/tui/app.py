@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from datetime import tzinfo
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import ClassVar, Final
 
 from textual import events, work
@@ -17,34 +18,48 @@ from textual.screen import Screen
 from textual.widgets import Static, TextArea
 
 from examples.chat.commands import COMMANDS, Commands
-from examples.chat.lines import reason
+from examples.chat.lines import harmless, reason
 from examples.chat.names import Names
 from examples.device import Phone
+from examples.device_outgoing import OutgoingFiles
+from examples.device_search import Hit
+from examples.tui.attach import Attach
 from examples.tui.chat_list import ChatList
 from examples.tui.composer import Composer
 from examples.tui.desk import Desk
 from examples.tui.dialog import Notice
 from examples.tui.feed import Feed
+from examples.tui.find import Find
 from examples.tui.glyphs import GLYPHS, Glyphs
 from examples.tui.go_to import GoTo, NewChat
+from examples.tui.item_actions import do_with
 from examples.tui.keys import APP_KEYS, bindings
 from examples.tui.keys_page import KeysPage
+from examples.tui.members import Members
 from examples.tui.message_view import MessageView
+from examples.tui.people import members_of, safety_numbers
 from examples.tui.room import Room
 from examples.tui.settings import Settings
 from examples.tui.slash import run_command
 from examples.tui.themes import THEMES
+from examples.tui.transfers import Transfers
+from examples.tui.verify import Verify
 from whisperkit.client.events import (
     ConnectionChanged,
     ConnectionState,
+    DeviceLinked,
     Event,
     EventsLost,
     IdentityChanged,
     Recorded,
     TicksMoved,
 )
+from whisperkit.client.events import (
+    Notice as DeviceNotice,
+)
 from whisperkit.errors import WhisperError
 from whisperkit.ids import ConversationId, ConversationSeq, UserId
+from whisperkit.ratchet import SafetyNumber
 from whisperkit.sync.frames import MAX_USERS
 
 __all__ = ["NARROW_BELOW", "ChatApp"]
@@ -63,6 +78,7 @@ class ChatApp(App[int]):
         phone: The device.
         names: Who is called what.
         folder: Where files are saved.
+        spools: Where encrypted files lie that are on their way.
         wall_ms: The clock.
         settings: What the person has set.
         glyphs: The marks.
@@ -85,6 +101,7 @@ class ChatApp(App[int]):
         names: Names,
         *,
         folder: Path,
+        spools: Path,
         wall_ms: Callable[[], int],
         settings: Settings | None = None,
         glyphs: Glyphs = GLYPHS,
@@ -102,6 +119,12 @@ class ChatApp(App[int]):
         self.desk.on_event = self._hear
         self.commands = Commands(phone, names, self.desk, folder=folder)
         self.names = names
+        self.folder = folder
+        self.transfers = Transfers(
+            OutgoingFiles(phone, spools), phone.blobs, feed=self.feed, wall_ms=wall_ms, changed=self.draw
+        )
+        # Copies in clear of what was opened, for as long as this runs.
+        self.opened = TemporaryDirectory(prefix="opened-")
         self.room: Room | None = None
         self.first_words: list[str] = []
         self._wall_ms = wall_ms
@@ -113,6 +136,8 @@ class ChatApp(App[int]):
         self._begun: dict[ConversationId, str] = {}
         self._last_unsent = ""
         self._typing_told_ms = 0
+        self._hits: list[Hit] = []
+        self._hit = 0
         for theme in THEMES.values():
             self.register_theme(theme)
         self.theme = "terminal" if has_no_color else self.settings.theme
@@ -169,9 +194,17 @@ class ChatApp(App[int]):
         self.chat_list.focus()
         self.draw()
         self.tell("Welcome", self.first_words)
+        for notice in self.client.notices:
+            await self._tell_of_own(notice)
+        await self.transfers.begin()
         self._listen()
         if self._ticks_itself:
             self.set_interval(TICK_S, self.tick)
+
+    def on_unmount(self) -> None:
+        """Leave nothing in clear behind."""
+        self.transfers.stop()
+        self.opened.cleanup()
 
     @work
     async def _listen(self) -> None:
@@ -190,10 +223,12 @@ class ChatApp(App[int]):
                         self.view.to_bottom()
             case TicksMoved(conv):
                 self._stale.add(conv)
-            case IdentityChanged():
+            case IdentityChanged() | DeviceLinked():
                 self._stale.update(line.conv for line in self.desk.chats)
+                await self._tell_of_own(event)
             case ConnectionChanged(ConnectionState.LIVE, _):
                 await self.desk.look_at_devices()
+                self.transfers.connected()
             case EventsLost():
                 await self.desk.look_at_all()
                 if self.room is not None:
@@ -201,6 +236,12 @@ class ChatApp(App[int]):
             case _:
                 pass
         self.draw()
+
+    async def _tell_of_own(self, notice: DeviceNotice) -> None:
+        """What happened to the devices of this user belongs to no conversation."""
+        if notice.device.user == self.client.device.user:
+            self.push_screen(Notice("Your devices", [self.desk.words_of(notice)]))
+            await self.client.noticed(notice)
 
     async def tick(self) -> None:
         """Notice that time has passed."""
@@ -212,8 +253,15 @@ class ChatApp(App[int]):
             self._is_draw_due = True
             self.call_later(self._draw)
 
+    @property
+    def is_drawn(self) -> bool:
+        """Whether nothing waits to be drawn."""
+        return not self._is_draw_due
+
     async def _draw(self) -> None:
         self._is_draw_due = False
+        if not self.screen_stack:
+            return
         stale, self._stale = self._stale, set()
         for conv in stale:
             await self.desk.look_at(conv)
@@ -234,8 +282,11 @@ class ChatApp(App[int]):
             return
         await room.look_at_ticks()
         is_group = await self.desk.other_in(room.conv) is None
-        changed = await self.desk.changed_in(room.conv)
-        self.view.show(self.feed.items(room, is_group=is_group, changed=changed))
+        notices = await self.desk.notices_in(room.conv)
+        sending = self.transfers.shown_in(room.conv)
+        self.view.show(self.feed.items(room, is_group=is_group, sending=sending, changed=notices))
+        if self._is_room_shown:
+            await self.desk.seen(notices)
         self._show_new()
         blocked = self.main_screen.query_one("#blocked", Static)
         is_blocked = await self.desk.is_blocked(room.conv)
@@ -253,7 +304,7 @@ class ChatApp(App[int]):
             parts.append(how)
         title = "  ".join(parts)
         other = await self.desk.other_in(room.conv)
-        if other is not None and await self.desk.is_verified(other):
+        if other is not None and await self.client.are_verified(other):
             title += f"  {self.glyphs.verified} verified"
         self.view.border_title = Content(title)
 
@@ -275,7 +326,7 @@ class ChatApp(App[int]):
 
     async def on_message_view_moved(self) -> None:
         """Other lines are in view: what was new is not any more, and what is above the first has to be loaded."""
-        if self.room is None:
+        if self.room is None or not self.screen_stack:  # the last ones come when all is over
             return
         self._show_new()
         if self.view.is_at_top and self.room.has_earlier and not self.view.is_at_bottom:
@@ -318,6 +369,7 @@ class ChatApp(App[int]):
         self.room = room = Room(self.client, conv)
         self._seen = ConversationSeq(0)
         await room.open()
+        await self.desk.look_for_undecided(conv)
         await self.desk.look_at(conv)
         self._watch(await self._people(conv))
         self.composer.put(self._begun.pop(conv, ""))
@@ -451,6 +503,93 @@ class ChatApp(App[int]):
         names = await self.push_screen_wait(NewChat())
         if names:
             await run_command(self, f"/to {names[0]}" if len(names) == 1 else f"/group {' '.join(names)}")
+
+    @work
+    async def action_attach(self, path: str = "", caption: str = "") -> None:
+        """Ask for a file, and send it."""
+        room = self.room
+        if room is None:
+            self.say("to whom? Ctrl+K goes to a conversation, Ctrl+N begins one")
+            return
+        chosen = await self.push_screen_wait(Attach(path, caption))
+        if chosen is not None:
+            self.view.to_bottom()
+            await self.attempt("not sent", partial(self.transfers.add, room.conv, chosen.path, chosen.caption))
+
+    def on_composer_file_pasted(self, event: Composer.FilePasted) -> None:
+        """Ask whether a file whose path was pasted is to be sent."""
+        self.action_attach(str(event.path))
+
+    @work
+    async def action_find(self, is_everywhere: bool, wanted: str = "") -> None:
+        """Ask what to find, and go there."""
+        conv = None if is_everywhere or self.room is None else self.room.conv
+        await self.phone.index.fill(self.client)
+        titles = {line.conv: line.title for line in self.desk.chats}
+
+        def words(hit: Hit) -> str:
+            where = "" if conv is not None else f"{titles.get(hit.conv, '')}  "
+            at = f"{self.feed.day_or_clock(hit.at_ms)} {self.names.name_of(hit.sender.user)}"
+            return f"{where}{at}: {' '.join(harmless(hit.snippet).split())}"
+
+        where = "all conversations" if conv is None else titles.get(conv, "this conversation")
+        find = Find(where, lambda text: self.phone.index.search(text, conv=conv), words, wanted=wanted)
+        found = await self.push_screen_wait(find)
+        if found is not None:
+            self._hits, self._hit = found
+            await self._go_to_hit()
+
+    async def step_hit(self, step: int) -> None:
+        """Go to the next thing that was found."""
+        if self._hits:
+            self._hit = (self._hit + step) % len(self._hits)
+            await self._go_to_hit()
+        else:
+            self.say("Ctrl+F finds something first")
+
+    async def _go_to_hit(self) -> None:
+        hit = self._hits[self._hit]
+        if self.room is None or self.room.conv != hit.conv:
+            await self.open_chat(hit.conv)
+        if self.room is not None and await self.room.load_until(hit.message_id):
+            await self._draw()
+            self.view.focus()
+            self.view.select_message(hit.message_id)
+            self.say(f"{self._hit + 1} of {len(self._hits)}: n next, N previous")
+
+    @work
+    async def action_verify(self) -> None:
+        """Show the safety numbers."""
+        shown = await safety_numbers(self)
+        if not shown:
+            self.say("nobody is here yet, so there is nothing to compare")
+            return
+
+        async def compare(text: str) -> list[str]:
+            self.desk.said.clear()
+            await self.commands.take(f"/verify {text}")
+            return list(self.desk.said)
+
+        async def mark(number: SafetyNumber) -> bool:
+            return await self.attempt("not noted", partial(self.client.mark_verified, number))
+
+        await self.push_screen_wait(Verify(shown, compare, mark, verified=self.glyphs.verified))
+        self.draw()
+
+    @work
+    async def action_members(self) -> None:
+        """Show who is here, and do what is asked for there."""
+        if self.room is None:
+            self.say("no conversation is open")
+            return
+        people, total, is_group = await members_of(self)
+        command = await self.push_screen_wait(Members(people, total=total, is_group=is_group))
+        if command:
+            await run_command(self, command)
+
+    async def on_message_view_asked(self, event: MessageView.Asked) -> None:
+        """Do something with a message."""
+        await do_with(self, event.action, event.item)
 
     def action_keys(self) -> None:
         """Show all keys."""

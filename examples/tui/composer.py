@@ -67,13 +67,12 @@ class Composer(TextArea):
             super().action_cursor_line_end(select)
 
     async def _on_paste(self, event: events.Paste) -> None:
+        # What is not prevented here goes on to the class below by itself.
         path = pasted_file(event.text)
         if path is not None:
             event.stop()
             event.prevent_default()
             self.post_message(self.FilePasted(path))
-            return
-        await super()._on_paste(event)
 
     def put(self, text: str) -> None:
         """Show another text, the cursor behind it."""

@@ -6,27 +6,30 @@ is collected, and what happens is handed on.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import Final, NamedTuple
 
 from examples.chat.lines import last_seen
 from examples.chat.names import Names, group_label
 from examples.chat.screen import Screen
-from examples.tui.feed import Feed
+from examples.tui.feed import Changed, Feed
 from examples.tui.glyphs import Glyphs
 from examples.tui.room import in_order
 from whisperkit.client import Client
 from whisperkit.client.events import (
     ConnectionChanged,
     ConnectionState,
+    DeviceLinked,
     Event,
+    EventsLost,
     IdentityChanged,
+    Notice,
     Recorded,
     TypingHeard,
 )
 from whisperkit.client.history import Record
-from whisperkit.errors import NoSessionError, TransportError
+from whisperkit.errors import TransportError
 from whisperkit.ids import ConversationId, DeviceId, UserId
 
 __all__ = ["ChatLine", "Desk"]
@@ -35,6 +38,8 @@ TYPING_MS: Final = 5_000
 # Of the end of a conversation, looked at for what waits and what failed.
 _TAIL: Final = 30
 _MAX_TITLE_NAMES: Final = 3
+# Members whose keys are looked at when a conversation is opened.
+MAX_LOOKED_AT: Final = 50
 
 
 class ChatLine(NamedTuple):
@@ -74,6 +79,7 @@ class Desk(Screen):
     Attributes:
         chats: The conversations, the last one first.
         said: What a command said.
+        linked: New devices of people, of which the person has been told, or will be.
         devices: How many devices this user has; 0 until it is known.
         on_event: Told of what happens, after it was noted here.
     """
@@ -82,14 +88,15 @@ class Desk(Screen):
         self.said: list[str] = []
         super().__init__(client, names, say=self.said.append, wall_ms=wall_ms)
         self.devices = 0
+        self.linked: dict[DeviceId, DeviceLinked] = {}
         self.on_event: Callable[[Event], Awaitable[None]] | None = None
         self._glyphs = glyphs
         self._feed = feed
         self._lines: dict[ConversationId, ChatLine] = {}
         self._typing: dict[tuple[ConversationId, UserId], int] = {}
-        self._verified: dict[UserId, bool] = {}
         self._caught_up_from: int | None = None
         self._retry_at_ms = 0
+        self._note_all()
 
     # ---- what happens ----
 
@@ -102,9 +109,10 @@ class Desk(Screen):
                 self._retry_at_ms = self.wall_ms() + int((retry_in_s or 0.0) * 1_000)
                 if state is not ConnectionState.CATCHING_UP:
                     self._caught_up_from = None
-            case IdentityChanged(device, _, _):
-                await super().hear(event)
-                self._verified.pop(device.user, None)
+            case IdentityChanged() | DeviceLinked():
+                self._note(event)
+            case EventsLost():
+                self._note_all()
             case TypingHeard(conv, user):
                 self._typing[conv, user] = self.wall_ms() + TYPING_MS
             case Recorded(record, _):
@@ -114,6 +122,18 @@ class Desk(Screen):
         self.said.clear()  # what the plain client would print
         if self.on_event is not None:
             await self.on_event(event)
+
+    def _note_all(self) -> None:
+        for notice in self._client.notices:
+            self._note(notice)
+
+    def _note(self, notice: Notice) -> None:
+        """Keep what is to be told of a device until the person has seen it and chosen."""
+        match notice:
+            case IdentityChanged(device):
+                self.changed[device] = notice
+            case DeviceLinked(device):
+                self.linked[device] = notice
 
     def _note_sender(self, record: Record) -> None:
         if record.sender is not None:
@@ -150,7 +170,7 @@ class Desk(Screen):
             chat.badge,
             sum(bool(one.failed) for one in own),
             sum(not one.seq and not one.failed for one in own),
-            bool(await self.changed_in(conv)),
+            bool(await self.notices_in(conv)),
         )
 
     def _preview(self, record: Record, words: str, *, is_group: bool) -> str:
@@ -176,35 +196,62 @@ class Desk(Screen):
 
     # ---- the people in a conversation ----
 
-    async def changed_in(self, conv: ConversationId) -> list[IdentityChanged]:
-        """The safety numbers that are other ones, of those who are in a conversation."""
-        if not self.changed:
-            return []
+    async def look_for_undecided(self, conv: ConversationId) -> None:
+        """Look whether somebody in a conversation has another number than was compared, also before a restart."""
+        for user in (await self._people_in(conv))[:MAX_LOOKED_AT]:
+            for event in await self._client.undecided(user):
+                self.changed[event.device] = event
+
+    async def _people_in(self, conv: ConversationId) -> list[UserId]:
         other = await self.other_in(conv)
+        if other is not None:
+            return [other]
         membership = (await self._client.chat(conv)).membership
-        here = {other} if other is not None else set(membership.members if membership is not None else ())
-        return [event for device, event in self.changed.items() if device.user in here]
+        return list(membership.members if membership is not None else ())
+
+    async def notices_in(self, conv: ConversationId) -> list[Changed]:
+        """What is to be told of the devices of those who are in a conversation."""
+        if not self.changed and not self.linked:
+            return []
+        here = set(await self._people_in(conv))
+        notices: list[Notice] = [*self.linked.values(), *self.changed.values()]
+        return [self._item(one) for one in notices if one.device.user in here]
+
+    def words_of(self, notice: Notice) -> str:
+        """What there is to tell of a device."""
+        words = self._linked(notice) if isinstance(notice, DeviceLinked) else self._changed(notice)
+        return f"{self._glyphs.changed} {words.removeprefix('! ')}"
+
+    def _item(self, notice: Notice) -> Changed:
+        choices = "a all right" if isinstance(notice, DeviceLinked) else "a go on without"
+        return Changed(notice, self.words_of(notice), f"v compare the safety number · {choices}")
+
+    async def seen(self, items: Sequence[Changed]) -> None:
+        """The person has these before them: they need not be told again after a restart."""
+        unseen = [*self._client.notices]
+        for item in items:
+            if any(type(one) is type(item.event) and one == item.event for one in unseen):
+                await self._client.noticed(item.event)
 
     async def is_blocked(self, conv: ConversationId) -> bool:
         """Whether nothing is to be sent there until the person has chosen: a number that was verified has changed."""
-        return any(event.was_verified for event in await self.changed_in(conv))
+        here = set(await self._people_in(conv)) if self.changed else set[UserId]()
+        return any(event.was_verified for device, event in self.changed.items() if device.user in here)
 
-    async def accept(self, device: DeviceId) -> None:
-        """Go on with a device whose safety number is another one."""
-        await self._client.accept_identity(device, self.changed[device].identity_key)
-        self.changed.pop(device, None)
+    async def settle(self, notice: Notice) -> None:
+        """The person has chosen to go on."""
+        match notice:
+            case DeviceLinked(device):
+                self.linked.pop(device, None)
+            case IdentityChanged(device):
+                if notice.was_verified:
+                    await self._client.accept_identity(device, notice.identity_key)
+                self.changed.pop(device, None)
 
     async def look_at_devices(self) -> None:
         """Ask how many devices this user has."""
         with suppress(TransportError):  # asked again with the next connection
             self.devices = len(await self._client.devices_of([self._client.device.user]))
-
-    async def is_verified(self, user: UserId) -> bool:
-        """Whether the safety numbers with all devices of somebody were compared, as far as is known here."""
-        with suppress(TransportError, NoSessionError):
-            devices = await self._client.devices_of([user])
-            self._verified[user] = bool(devices) and all([await self._client.is_verified(one) for one in devices])
-        return self._verified.get(user, False)
 
     async def presence_of(self, conv: ConversationId) -> str:
         """How those are who are in a conversation: presence, typing, how many they are."""

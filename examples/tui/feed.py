@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from datetime import date, tzinfo
 from enum import Enum
 from typing import Final, NamedTuple, TypeAlias
@@ -11,7 +11,7 @@ from examples.chat.lines import Who, file_name, harmless, local, what_changed
 from examples.tui.glyphs import Glyphs
 from examples.tui.room import Progress, Room
 from whisperkit.client.content import Attachment, Text
-from whisperkit.client.events import IdentityChanged
+from whisperkit.client.events import Notice
 from whisperkit.client.history import Note, Record
 from whisperkit.ids import UserId
 from whisperkit.receipts import MessageStatus
@@ -113,9 +113,15 @@ class Told(NamedTuple):
 
 
 class Changed(NamedTuple):
-    """Somebody has another safety number."""
+    """Somebody has another safety number, or another device.
 
-    event: IdentityChanged
+    Attributes:
+        event: What happened.
+        text: That in words, with what it may mean.
+        below: The choices.
+    """
+
+    event: Notice
     text: str
     below: str
 
@@ -144,7 +150,7 @@ class Feed:
         self._zone = zone
 
     def items(
-        self, room: Room, *, is_group: bool, sending: Sequence[Sending] = (), changed: Iterable[IdentityChanged] = ()
+        self, room: Room, *, is_group: bool, sending: Sequence[Sending] = (), changed: Sequence[Changed] = ()
     ) -> list[Item]:
         """What is shown of a conversation."""
         items: list[Item] = []
@@ -162,7 +168,7 @@ class Feed:
                 items.append(Divider(f"{room.unread} unread"))
                 is_divided = True
             items.append(item)
-        return [*items, *sending, *map(self._changed, changed)]
+        return [*items, *sending, *changed]
 
     @property
     def _today(self) -> date:
@@ -194,7 +200,11 @@ class Feed:
 
     def file_words(self, file: Attachment) -> str:
         """A file's name and size."""
-        return f"{self._glyphs.file} {file_name(file.pointer.name)}  {size_in_words(file.pointer.size)}"
+        return self.file_name_words(file.pointer.name, file.pointer.size)
+
+    def file_name_words(self, name: str, size: int) -> str:
+        """The same, of a name and a number of bytes."""
+        return f"{self._glyphs.file} {file_name(name)}  {size_in_words(size)}"
 
     def _item(self, record: Record, room: Room, *, is_group: bool) -> Item | None:
         words = self.words(record)
@@ -228,16 +238,6 @@ class Feed:
                 tally = progress.tally
                 part = f" {tally.delivered}/{tally.audience}" if is_group and tally.delivered else ""
                 return Mark(f"{glyphs.sent}{part}", Role.DIM)
-
-    def _changed(self, event: IdentityChanged) -> Changed:
-        name = f"{self._who(event.device.user)}"
-        text = (
-            f"{self._glyphs.changed} {name} has a new safety number ({name}.{event.device.number}). "
-            "Most of the time that is a new phone, or the program set up anew; it can be somebody in between."
-        )
-        if event.was_verified:
-            text += " You had compared the old one, so nothing is sent to it until you choose."
-        return Changed(event, text, "v compare the new number · a go on without")
 
 
 def size_in_words(size: int) -> str:

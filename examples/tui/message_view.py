@@ -26,6 +26,7 @@ from whisperkit.ids import ConversationSeq
 __all__ = ["MessageView"]
 
 _Name: TypeAlias = tuple[object, ...]
+_Place: TypeAlias = tuple[_Name, int]
 
 # How much is kept above the divider when the view opens at it.
 _ABOVE_DIVIDER = 3
@@ -54,29 +55,25 @@ class MessageView(ScrollView, can_focus=True):
         self._items: list[Item] = []
         self._lines: list[Line] = []
         self._selected: _Name | None = None
-        self._is_at_bottom = True
+        # The item that is at the top, and which of its lines; `None` for a view that stays at the bottom.
+        self._anchor: _Place | None = None
+        self._is_moving = False
 
     # ---- what is shown ----
 
     def show(self, items: Sequence[Item]) -> None:
         """Show these items, and move nothing that is in view."""
-        top = self._top_place()
         self._items = list(items)
         self._lay_out()
-        if self._is_at_bottom:
-            self.to_bottom()
-        else:
-            self._to_place(*top)
-        self.refresh()
-        self.post_message(self.Moved())
+        self._move()
 
     def open_at_divider(self) -> None:
         """Go to where the unread begins, or to the bottom."""
         self._selected = None
         dividers = [place for place, line in enumerate(self._lines) if self._is_divider(line)]
         if dividers and len(self._lines) - dividers[0] > self.size.height:
-            self._is_at_bottom = False
-            self._scroll(max(0, dividers[0] - _ABOVE_DIVIDER))
+            self._anchor = self._place(max(0, dividers[0] - _ABOVE_DIVIDER))
+            self._move()
         else:
             self.to_bottom()
 
@@ -85,18 +82,18 @@ class MessageView(ScrollView, can_focus=True):
 
     def to_bottom(self) -> None:
         """Go to the newest message."""
-        self._is_at_bottom = True
-        self._scroll(max(0, len(self._lines) - self.size.height))
+        self._anchor = None
+        self._move()
 
     @property
     def is_at_bottom(self) -> bool:
-        """Whether the newest message is in view."""
-        return self._is_at_bottom
+        """Whether the newest message is in view, and the next one will be."""
+        return self._anchor is None
 
     @property
     def is_at_top(self) -> bool:
-        """Whether the first line is in view."""
-        return self.scroll_offset.y == 0
+        """Whether the first line is where the view is to be."""
+        return self._anchor is not None and self._line_of(self._anchor) == 0
 
     def seen_upto(self) -> ConversationSeq:
         """The number of the last message whose end is in view; 0 if none is."""
@@ -132,9 +129,7 @@ class MessageView(ScrollView, can_focus=True):
             top = places[0]
         elif places[-1] >= top + height:
             top = min(places[0], places[-1] - height + 1)
-        self._is_at_bottom = top >= len(self._lines) - height
-        self._scroll(top)
-        self.refresh()
+        self._go(top)
 
     def select_message(self, name: object) -> bool:
         """Select a message by its id; false if it is not here."""
@@ -186,29 +181,42 @@ class MessageView(ScrollView, can_focus=True):
 
     def scroll_by(self, lines: int) -> None:
         """Scroll by lines, as the person wants it."""
-        most = max(0, len(self._lines) - self.size.height)
-        top = min(max(0, self.scroll_offset.y + lines), most)
-        self._is_at_bottom = top >= most
-        self._scroll(top)
+        self._go(max(0, self.scroll_offset.y + lines))
 
-    def _scroll(self, top: int) -> None:
+    def _go(self, top: int) -> None:
+        """Let a line be at the top, or the last one at the bottom."""
+        self._anchor = None if top >= self._most else self._place(top)
+        self._move()
+
+    @property
+    def _most(self) -> int:
+        return max(0, len(self._lines) - self.size.height)
+
+    def _move(self) -> None:
+        """Go where the view is to be: now, and again once its new size counts."""
+        self._scroll()
+        self.call_after_refresh(self._scroll)
+        self.refresh()
+        self.post_message(self.Moved())
+
+    def _scroll(self) -> None:
+        top = self._most if self._anchor is None else min(self._line_of(self._anchor), self._most)
+        self._is_moving = True
         self.scroll_to(y=top, animate=False, immediate=True, force=True)
+        self._is_moving = False
 
     def watch_scroll_y(self, old_value: float, new_value: float) -> None:
-        """The person scrolled, or the view was moved."""
+        """The view was moved; if not from here, the person scrolled."""
         super().watch_scroll_y(old_value, new_value)
-        self._is_at_bottom = round(new_value) >= len(self._lines) - self.size.height
-        self.post_message(self.Moved())
+        if not self._is_moving:
+            top = round(new_value)
+            self._anchor = None if top >= self._most else self._place(top)
+            self.post_message(self.Moved())
 
     def on_resize(self, event: Resize) -> None:
         """Lay out anew."""
-        top, is_at_bottom = self._top_place(), self._is_at_bottom
         self._lay_out()
-        if is_at_bottom:
-            self.to_bottom()
-        else:
-            self._to_place(*top)
-        self.post_message(self.Moved())
+        self._move()
 
     def _lay_out(self) -> None:
         width = self._width
@@ -219,20 +227,19 @@ class MessageView(ScrollView, can_focus=True):
     def _width(self) -> int:
         return self.scrollable_content_region.width  # the scroll bar has a column of its own
 
-    def _top_place(self) -> tuple[_Name | None, int]:
-        """The item at the top of the view, and which of its lines."""
-        top = self.scroll_offset.y
+    def _place(self, top: int) -> _Place | None:
+        """What is on a line."""
         if top >= len(self._lines):
-            return None, 0
+            return None
         number = self._lines[top].item
         first = next(place for place, line in enumerate(self._lines) if line.item == number)
         return _name(self._items[number]), top - first
 
-    def _to_place(self, name: _Name | None, within: int) -> None:
-        for place, line in enumerate(self._lines):
-            if _name(self._items[line.item]) == name:
-                self._scroll(place + within)
-                return
+    def _line_of(self, place: _Place) -> int:
+        """Where something is now; 0 if it is not here any more."""
+        name, within = place
+        lines = (n for n, line in enumerate(self._lines) if _name(self._items[line.item]) == name)
+        return next(lines, -within) + within
 
     def render_line(self, y: int) -> Strip:
         """Draw a line."""
@@ -261,7 +268,7 @@ def _name(item: Item) -> _Name:
         case Sending(number):
             return "sending", number
         case Changed(event):
-            return "changed", event.device
+            return "changed", type(event), event.device
         case Day(text):
             return "day", text
         case Divider():

@@ -59,6 +59,7 @@ async def _run(name: str, url: str, folder: Path, number: int, lock: Lock, wait_
             phone,
             names,
             folder=Path(),
+            spools=folder / f"{name}.{number}.outgoing",
             wall_ms=_wall_ms,
             settings=settings,
             glyphs=chosen,

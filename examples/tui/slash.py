@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Final
+
+from examples.tui.item_actions import retry
 
 if TYPE_CHECKING:
     from examples.tui.app import ChatApp
@@ -50,9 +53,48 @@ async def _history(app: ChatApp, rest: str) -> bool:
     return True
 
 
+async def _file(app: ChatApp, rest: str) -> bool:
+    first, *caption = shlex.split(rest) if rest else [""]
+    app.action_attach(first, " ".join(caption))
+    return True
+
+
+async def _search(app: ChatApp, rest: str) -> bool:
+    app.action_find(False, rest)
+    return True
+
+
+async def _who(app: ChatApp, rest: str) -> bool:
+    app.action_members()
+    return True
+
+
+async def _verify(app: ChatApp, rest: str) -> bool:
+    if not rest and app.room is not None:
+        app.action_verify()
+        return True
+    return False
+
+
+async def _retry(app: ChatApp, rest: str) -> bool:
+    if app.room is None:
+        return False
+    failed = [one for one in app.room.records if one.failed and one.sender == app.client.device]
+    for record in failed:
+        await retry(app, record)
+    if not failed:
+        app.say("nothing here failed")
+    return True
+
+
 # Each is given what follows the word, and says whether that was all.
 _BETTER: Final[dict[str, Callable[[ChatApp, str], Awaitable[bool]]]] = {
     "/help": _keys,
     "/chats": _chats,
     "/history": _history,
+    "/file": _file,
+    "/search": _search,
+    "/who": _who,
+    "/verify": _verify,
+    "/retry": _retry,
 }

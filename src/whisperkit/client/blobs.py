@@ -82,14 +82,30 @@ class Uploads:
             spool: Where the encrypted file lies while it is carried, so that an upload can be resumed: encrypting
                 the file a second time would be another file.
         """
+        attachment = await self.seal(read, name=name, media_type=media_type, caption=caption, spool=spool)
+        await self.carry(attachment, spool)
+        return attachment
+
+    async def seal(
+        self,
+        read: Callable[[], AsyncIterator[bytes]],
+        *,
+        name: str,
+        media_type: str,
+        caption: str = "",
+        spool: Spool,
+    ) -> Attachment:
+        """Encrypt a file into a spool, the first half of `upload`: whoever keeps both can go on after a restart."""
         encryptor = AttachmentEncryptor(random_bytes=self._runtime.random)
         async for piece in read():
             await spool.write(encryptor.update(piece))
         await spool.write(encryptor.finalize())
         pointer = encryptor.pointer(name=name, media_type=media_type)
-        blob = BlobId.mint(random_bytes=self._runtime.random)
-        await self._carrier.put(blob, pointer.sealed_size, spool.read_at)
-        return Attachment(blob, pointer, caption)
+        return Attachment(BlobId.mint(random_bytes=self._runtime.random), pointer, caption)
+
+    async def carry(self, attachment: Attachment, spool: Spool) -> None:
+        """Upload what was sealed into a spool, from where an earlier call ended."""
+        await self._carrier.put(attachment.blob, attachment.pointer.sealed_size, spool.read_at)
 
     async def download(self, blob: BlobId, pointer: AttachmentPointer) -> AsyncIterator[bytes]:
         """Download and decrypt, piece by piece; what is yielded is authentic, and the end is checked.

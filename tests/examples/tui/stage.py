@@ -6,8 +6,9 @@ simulated time; what happens there is heard by the application as soon as it get
 
 from __future__ import annotations
 
+import asyncio
 import inspect
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC
 from pathlib import Path
@@ -24,13 +25,50 @@ from examples.tui.glyphs import GLYPHS, Glyphs
 from examples.tui.settings import Settings
 from whisperkit.anyio_runtime import AnyioRuntime
 from whisperkit.client import Client
-from whisperkit.client.blobs import BlobTransfer, Uploads
+from whisperkit.client.blobs import BlobTransfer, ReadAt, Uploads
 from whisperkit.client.events import ConnectionChanged
 from whisperkit.client.standing import Listener
+from whisperkit.errors import LinkClosedError
+from whisperkit.ids import BlobId, DeviceId
 from whisperkit.testing.sim_phone import ChatNet, SimPhone
 from whisperkit.testing.sim_runtime import run_now
 
-__all__ = ["Stage", "on_stage"]
+__all__ = ["Stage", "SteppedBlobs", "on_stage", "screen_text"]
+
+
+class SteppedBlobs(HttpBlobs):
+    """A carrier that moves only as far as a test lets it."""
+
+    def __init__(self, device: DeviceId) -> None:
+        super().__init__("http://127.0.0.1:9", device)
+        self.kept: dict[BlobId, bytes] = {}
+        self.is_away = False
+        self._may_move = asyncio.Event()
+        self._upto = 0.0
+
+    def let_move(self, part: float) -> None:
+        """Let so much of a file move."""
+        self._upto = part
+        self._may_move.set()
+
+    async def put(self, blob: BlobId, size: int, read_at: ReadAt) -> None:
+        while len(self.kept.get(blob, b"")) < size:
+            if self.is_away:
+                raise LinkClosedError(reason="LOST", retry_after_s=None)
+            there = self.kept.get(blob, b"")
+            wanted = int(self._upto * size)
+            if wanted <= len(there):
+                self._may_move.clear()
+                await self._may_move.wait()
+                continue
+            self.kept[blob] = there + await read_at(len(there), wanted - len(there))
+            self.moved(len(self.kept[blob]))
+
+    async def get(self, blob: BlobId) -> AsyncIterator[bytes]:
+        yield self.kept[blob]
+
+    async def keep(self, blob: BlobId, *, until_ms: int) -> None:
+        pass
 
 
 class _Bridge:
@@ -39,9 +77,11 @@ class _Bridge:
     def __init__(self, sim: SimPhone, blobs: BlobTransfer | None) -> None:
         self._sim = sim
         self.uploads = Uploads(blobs, AnyioRuntime())
+        self.listeners: list[Listener] = []
 
     def events(self) -> Listener:
         heard = Listener(AnyioRuntime().mailbox())
+        self.listeners.append(heard)
         source = self._sim.client.events()
 
         async def listen() -> None:
@@ -73,18 +113,22 @@ class Stage:
         net: The world.
         app: The application.
         sim: The person's phone.
+        is_heard: Whether the application has heard of all that happened.
     """
 
-    def __init__(self, net: ChatNet, app: ChatApp, sim: SimPhone) -> None:
+    def __init__(self, net: ChatNet, app: ChatApp, sim: SimPhone, is_heard: Callable[[], bool]) -> None:
         self.net = net
+        self._is_heard = is_heard
         self.app = app
         self.sim = sim
         self.pilot: Pilot[int] = cast("Pilot[int]", None)  # there once it runs
 
     async def settle(self) -> None:
-        """Let all be drawn."""
-        for _ in range(4):
+        """Let all be heard and drawn."""
+        quiet = 0
+        while quiet < 2:
             await self.pilot.pause()
+            quiet = quiet + 1 if self._is_heard() and self.app.is_drawn else 0
 
     async def wait(self, seconds: float = 2.0) -> None:
         """Let time pass."""
@@ -153,21 +197,23 @@ async def on_stage(
     size: tuple[int, int] = (100, 30),
     settings: Settings | None = None,
     glyphs: Glyphs = GLYPHS,
-    blobs: BlobTransfer | None = None,
+    blobs: SteppedBlobs | None = None,
     has_no_color: bool = False,
 ) -> AsyncGenerator[Stage]:
     """Open the application for somebody."""
     sim = sim or net.phone(name)
-    client = cast("Client", _Bridge(sim, blobs))
+    bridge = _Bridge(sim, blobs)
+    client = cast("Client", bridge)
     names = Names(name, sim.store)
     run_now(names.load())
     with SearchIndex() as index:
-        carrier = HttpBlobs("http://127.0.0.1:9", sim.device)
+        carrier = blobs or HttpBlobs("http://127.0.0.1:9", sim.device)
         phone = Phone(client, carrier, index, sim.store)
         app = ChatApp(
             phone,
             names,
             folder=folder,
+            spools=folder / "outgoing",
             wall_ms=sim.runtime.wall_ms,
             settings=settings,
             glyphs=glyphs,
@@ -176,8 +222,8 @@ async def on_stage(
             has_no_color=has_no_color,
         )
         app.animation_level = "none"
-        stage = Stage(net, app, sim)
-        async with app.run_test(size=size) as stage.pilot:
+        stage = Stage(net, app, sim, lambda: not any(map(len, bridge.listeners[:1])))
+        async with app.run_test(size=size, notifications=True) as stage.pilot:
             await app.desk.hear(ConnectionChanged(sim.client.state))  # it was said before the application was there
             await stage.settle()
             yield stage

@@ -1,0 +1,182 @@
+"""Rows "safety number" and "number changed"."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from textual.widgets import Input
+
+from tests.examples.tui.stage import Stage, on_stage
+from whisperkit.client import Client
+from whisperkit.testing.sim_phone import ChatNet, SimPhone
+
+pytestmark = pytest.mark.anyio
+
+
+async def meet(net: ChatNet, alice: Stage) -> SimPhone:
+    bob = net.phone("bob")
+    await alice.go_to("bob")
+    await alice.write("hello")
+    bob.send(bob.direct(alice.sim), "hi")
+    await alice.wait(5.0)
+    return bob
+
+
+def number(bob: SimPhone, alice: Stage) -> str:
+    return bob.do(lambda client: client.safety_number(alice.sim.device)).digits
+
+
+def set_up_anew(net: ChatNet, old: SimPhone) -> SimPhone:
+    """The same person on a phone that knows nothing of before."""
+    new = net.add(old.device)
+    net.wait(5.0)
+
+    async def identity(client: Client) -> tuple[bytes, int]:
+        return await client.identity()
+
+    net.server.replace(old.device, *new.do(identity))
+    old.crash()
+    new.restart()
+    net.until(lambda: new.is_live)
+    net.wait(12.0)
+    return new
+
+
+async def test_twelve_groups_of_five_digits_and_a_code_are_those_of_the_other_side(
+    net: ChatNet, tmp_path: Path
+) -> None:
+    async with on_stage(net, "alice", tmp_path, size=(100, 40)) as alice:
+        bob = await meet(net, alice)
+        await alice.press("ctrl+s")
+
+        groups = re.findall(r"\b\d{5}\b", alice.screen)
+        assert len(groups) == 12
+        assert "".join(groups) == number(bob, alice)
+        assert "with bob  not compared yet" in alice.screen
+        assert sum("▄" in line or "▀" in line for line in alice.lines) > 15
+
+
+async def test_pasted_digits_are_compared_and_the_header_says_verified(net: ChatNet, tmp_path: Path) -> None:
+    async with on_stage(net, "alice", tmp_path) as alice:
+        bob = await meet(net, alice)
+        digits = number(bob, alice)
+        wrong = digits[:-1] + ("0" if digits[-1] != "0" else "1")
+        await alice.press("ctrl+s", "c")
+        alice.app.screen.query_one("#pasted", Input).value = wrong
+        await alice.press("enter")
+        assert "✗ not the same" in alice.screen
+        assert "verified" not in alice.lines[1]
+
+        await alice.press("c")
+        alice.app.screen.query_one("#pasted", Input).value = " ".join(digits[n : n + 5] for n in range(0, 60, 5))
+        await alice.press("enter")
+        assert "✔ the same: bob is verified" in alice.screen
+        await alice.press("escape")
+
+        assert "✔ verified" in alice.lines[1]
+
+
+async def test_v_notes_that_a_number_was_compared(net: ChatNet, tmp_path: Path) -> None:
+    async with on_stage(net, "alice", tmp_path) as alice:
+        await meet(net, alice)
+        await alice.press("ctrl+s", "v")
+        assert "with bob  ✔ verified" in alice.screen
+        await alice.press("escape")
+
+        assert "✔ verified" in alice.lines[1]
+
+
+async def test_without_colours_there_is_no_code(net: ChatNet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    async with on_stage(net, "alice", tmp_path, has_no_color=True) as alice:
+        await meet(net, alice)
+        await alice.press("ctrl+s")
+
+        assert len(re.findall(r"\b\d{5}\b", alice.screen)) == 12
+        assert "▄" not in alice.screen
+
+
+async def test_a_key_that_is_not_here_yet_is_said_to_be_missing(net: ChatNet, tmp_path: Path) -> None:
+    net.phone("bob")
+    async with on_stage(net, "alice", tmp_path) as alice:
+        await alice.go_to("bob")
+        await alice.press("ctrl+s")
+
+        assert "Their key is not here yet" in alice.screen
+
+
+async def test_a_new_number_is_told_in_the_conversation_and_others_go_on(net: ChatNet, tmp_path: Path) -> None:
+    async with on_stage(net, "alice", tmp_path) as alice:
+        bob = await meet(net, alice)
+        new = set_up_anew(net, bob)
+        await alice.write("are you there?")
+        await alice.wait(60.0)
+
+        told = " ".join(" ".join(line.split()) for line in alice.messages)
+        assert "⚠ bob has a new safety number (bob.1). Most of the time that is a new phone" in told
+        assert "v compare the safety number · a go on without" in told
+        assert "⚠" in alice.lines[2]
+        assert "are you there?" in new.texts(new.direct(alice.sim))
+
+        alice.app.view.focus()
+        await alice.press("end", "up", "a")
+        await alice.wait()
+        assert "new safety number" not in " ".join(alice.messages)
+        assert "⚠" not in alice.lines[2]
+
+
+async def test_nothing_is_sent_to_somebody_who_was_verified_until_the_person_chooses(
+    net: ChatNet, tmp_path: Path
+) -> None:
+    async with on_stage(net, "alice", tmp_path) as alice:
+        bob = await meet(net, alice)
+        await alice.press("ctrl+s", "v", "escape")
+        new = set_up_anew(net, bob)
+        await alice.write("only for the old bob")
+        await alice.wait(60.0)
+        assert "Nothing is sent until you choose" in alice.screen
+        assert "✔ verified" not in alice.lines[1]
+
+        await alice.write("nor this")
+        assert alice.app.composer.text == "nor this"
+        chat = new.direct(alice.sim)
+        assert not set(new.texts(chat)) & {"only for the old bob", "nor this"}
+
+        alice.app.view.focus()
+        await alice.press("end", "up", "a")
+        await alice.wait(60.0)
+        assert "Nothing is sent until you choose" not in alice.screen
+        alice.app.composer.focus()
+        await alice.press("enter")
+        await alice.wait(10.0)
+        assert new.texts(chat)[-2:] == ["only for the old bob", "nor this"]
+
+
+async def test_what_was_not_chosen_blocks_after_a_restart_too(net: ChatNet, tmp_path: Path) -> None:
+    phone = net.phone("alice")
+    async with on_stage(net, "alice", tmp_path, sim=phone) as alice:
+        bob = await meet(net, alice)
+        await alice.press("ctrl+s", "v", "escape")
+        set_up_anew(net, bob)
+        await alice.write("are you there?")
+        await alice.wait(60.0)
+    phone.restart()
+    net.until(lambda: phone.is_live)
+
+    async with on_stage(net, "alice", tmp_path, sim=phone) as alice:
+        await alice.go_to("bob")
+
+        assert "Nothing is sent until you choose" in alice.screen
+
+
+async def test_a_new_device_of_somebody_is_told(net: ChatNet, tmp_path: Path) -> None:
+    async with on_stage(net, "alice", tmp_path) as alice:
+        bob = await meet(net, alice)
+        net.linked(bob, name="bob")
+        await alice.write("to both of you")
+        await alice.wait(60.0)
+
+        told = " ".join(" ".join(line.split()) for line in alice.messages)
+        assert "⚠ bob has a new device (bob.2)." in told
