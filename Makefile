@@ -12,12 +12,13 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 # Another interpreter: make test PYTHON=/path/to/python3.13
 PYTHON ?=
 NAME ?= alice
+ROOM ?= lobby
 ARGS ?=
 # Two workers by default, as on CI. In one process, to use a debugger: make test WORKERS=0
 WORKERS ?= 2
 FUZZ_INPUTS ?= 1000000
 
-.PHONY: help demo test check lint types contracts serve doctor chat bot bot-node docs fuzz interop bench-ratchet clean
+.PHONY: help demo test check lint types contracts serve doctor chat bot bot-node fastapi fastapi-talk docs fuzz interop bench-ratchet clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
@@ -39,6 +40,12 @@ bot: $(VENV)/.examples  ## run a bot, and the reference server with it (ARGS="--
 
 bot-node: $(NODE_MODULES)  ## chat with it from Node.js, on the official Signal library: make bot-node NAME=alice
 	@$$($(BIN)/python -m examples.bot.install --where) examples/bot/node/main.mjs $(NAME) pingbot $(ARGS)
+
+fastapi: $(VENV)/.examples  ## run a FastAPI back end on PostgreSQL, in two workers
+	@$(BIN)/python -m examples.fastapi_postgres $(ARGS)
+
+fastapi-talk: $(VENV)/.examples  ## be a person in a room of it: make fastapi-talk NAME=alice ROOM=lobby
+	@$(BIN)/python -m examples.fastapi_postgres.talk $(NAME) $(ROOM) $(ARGS)
 
 test: $(VENV)/.test  ## run all tests, with the coverage gate (ARGS="-k cursor --no-cov" for some of them)
 	@$(BIN)/python -m pytest -n $(WORKERS) --cov $(ARGS)

@@ -1,4 +1,4 @@
-"""`python -m examples.fastapi_postgres.talk NAME ROOM`: a person in a room, encrypted on this device.
+"""`python -m examples.fastapi_postgres.talk NAME ROOM [URL]`: a person in a room, encrypted on this device.
 
 What is typed is sent to the room, what the others write is printed. The device is a file in `chat-data`, in clear.
 """
@@ -115,11 +115,11 @@ async def _hear(client: Client, names: dict[UserId, str]) -> None:
                 print(f"{names.get(sender, sender)}: {event.record.what.text}", flush=True)
 
 
-async def _talk(name: str, room: str) -> None:
+async def _talk(name: str, room: str, url: str = URL) -> None:
     _FOLDER.mkdir(exist_ok=True)
     async with open_sqlite(_FOLDER / f"{name}.fastapi.db") as store:
         # An example's password: a real client would ask for it.
-        person = Person(store, name, f"password of {name}")
+        person = Person(store, name, f"password of {name}", urls=[url])
         async with person.client as client:
             await client.wait_live(timeout_s=10.0)
             print(f"{name} is in {room}: {', '.join(await person.enter(room))}", flush=True)
@@ -134,8 +134,8 @@ async def _talk(name: str, room: str) -> None:
 
 def main(arguments: Sequence[str]) -> int:
     """Talk until the input ends; returns the exit code."""
-    if len(arguments) != 2:
-        print("usage: python -m examples.fastapi_postgres.talk NAME ROOM", file=sys.stderr)
+    if not 2 <= len(arguments) <= 3:
+        print("usage: python -m examples.fastapi_postgres.talk NAME ROOM [URL]", file=sys.stderr)
         return 2
     try:
         asyncio.run(_talk(*arguments))

@@ -228,3 +228,27 @@ async def test_the_application_s_own_login_decides_who_gets_in(back_end: BackEnd
                 await again.register(other.url)
         with pytest.raises(TransportError, match="cannot be reached"):
             await connect(f"{one.url.replace('http', 'ws')}/ws", headers={"Authorization": "Bearer guessed"})()
+
+
+def test_its_two_commands_start_it_and_talk(database: str, tmp_path: Path) -> None:
+    program, settings = [sys.executable, "-m", "examples.fastapi_postgres"], environment({"DATABASE_URL": database})
+    with subprocess.Popen([*program, "0"], env=settings, stderr=subprocess.PIPE, text=True) as server:
+        try:
+            assert server.stderr is not None  # a pipe was asked for
+            said = ""
+            while (found := re.search(r"running on (http://127\.0\.0\.1:\d+)", said)) is None:
+                line = server.stderr.readline()
+                assert line, f"it did not start:\n{said}"
+                said += line
+            talk = [sys.executable, "-m", "examples.fastapi_postgres.talk", "ivy", "lobby", found[1]]
+            one, again = (
+                subprocess.run(talk, env=settings, cwd=tmp_path, input="hello\n", capture_output=True, text=True)
+                for _ in range(2)
+            )
+        finally:
+            server.terminate()
+            server.communicate(timeout=PATIENCE_S)
+
+    assert (one.stdout, one.stderr) == ("ivy is in lobby: ivy\n", "")
+    assert (again.stdout, again.stderr) == (one.stdout, "")
+    assert server.returncode == 0
