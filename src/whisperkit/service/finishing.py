@@ -279,8 +279,6 @@ class _ReadUnfinished:
         self._core = core
         self._conv = conv
         self._mark = mark
-        # A head from the cache may be older than the row that somebody was told to finish.
-        core.cache.drop([self.lane])
 
     def run(self, work: WorkingSet) -> _Page:
         state = work.state(self.lane, CONVERSATION)
