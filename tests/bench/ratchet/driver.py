@@ -20,12 +20,13 @@ R = TypeVar("R")
 W = TypeVar("W")
 S = TypeVar("S")
 
-# Items in a slice, which is one to five milliseconds: short enough for the machine to stay as it was looked at. The
-# sizes divide those of the stretches, and that of the ping-pong an epoch; official.mjs has the same.
-_BURST_SLICE: Final = 50
+# Items in a slice, which is about a millisecond: short enough for many to pass undisturbed. The sizes divide those of
+# the stretches, and that of the ping-pong an epoch.
+_BURST_SLICE: Final = 20
 _PING_PONG_SLICE: Final = EPOCH_MESSAGES // EPOCH_SLICES
-_SET_UP_SLICE: Final = 3
-_GROUP_SLICE: Final = 20
+_SET_UP_SLICE: Final = 1
+_GROUP_SLICE: Final = 10
+_RECORDS_SLICE: Final = 50
 
 
 class WrongAnswerError(Exception):
@@ -132,8 +133,8 @@ def _records(clock: _Clock, contestant: Contestant[W, S], sizes: Sizes) -> list[
     records = contestant.records(texts(sizes.ping_pong, sizes.text_bytes, mark="records"))
     if records is None:
         return []
-    saved = clock.run("save", records.save, records.states, _BURST_SLICE)
-    loaded = clock.run("load", records.load, saved, _BURST_SLICE)
+    saved = clock.run("save", records.save, records.states, _RECORDS_SLICE)
+    loaded = clock.run("load", records.load, saved, _RECORDS_SLICE)
     if records.save(loaded) != saved:
         raise WrongAnswerError("load: what was loaded is not what was saved")
     return [len(each) for each in saved]

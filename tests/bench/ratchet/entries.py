@@ -100,6 +100,6 @@ def _plain(figure: Figure) -> Json:
 
 def _played(result: Json) -> Played:
     return {
-        case: [Stretch(tuple(one["items"]), tuple(one["us"]), tuple(one["looks"])) for one in each]
+        case: [Stretch(*(tuple(one[field]) for field in Stretch._fields)) for one in each]
         for case, each in result["stretches"].items()
     }

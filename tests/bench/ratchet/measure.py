@@ -4,7 +4,8 @@ The machine is shared, so a figure in microseconds says as much about the neighb
 not count waiting, but it does count the caches that a neighbour has emptied, and the half of a core that one has taken
 who runs on its other thread. Each slice of work therefore stands between two looks at what one X25519 agreement costs
 just then. The ratio of the two bears comparison with other machines; beside a busy neighbour it does not quite, because
-an agreement suffers less than Python does. Slices between two fast looks tell what a quiet machine would have said.
+an agreement suffers less than Python does. Slices between two fast looks in which nobody else got the core tell what
+a quiet machine would have said.
 
 Before a stretch begins everything that is garbage is collected, and then the collector runs as it does in an
 application: what the work leaves behind is part of its price. The Node.js program does the same; there a collection
@@ -14,11 +15,15 @@ also throws compiled code away, so it first lets devices that are not measured t
 from __future__ import annotations
 
 import gc
+import sys
 from collections.abc import Callable, Sequence
 from time import process_time_ns
 from typing import Final, NamedTuple, TypeVar
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+
+if sys.platform != "win32":
+    import resource
 
 __all__ = ["Stretch", "Yardstick", "timed"]
 
@@ -36,11 +41,13 @@ class Stretch(NamedTuple):
         items: How many items each slice had.
         us: Microseconds of CPU time for each item of a slice.
         looks: What one agreement cost before the first slice, between any two, and after the last one.
+        switches: How often another process took the core in a slice or the two looks beside it: caches are cold then.
     """
 
     items: tuple[int, ...]
     us: tuple[float, ...]
     looks: tuple[float, ...]
+    switches: tuple[int, ...]
 
 
 class Yardstick:
@@ -83,11 +90,20 @@ def timed(
     made: list[R] = []
     us: list[float] = []
     collect()
-    looks = [yardstick.look()]
+    starts, looks, ends = [_switches()], [yardstick.look()], [_switches()]
     for each in slices:
         began = process_time_ns()
         done = work(each)
         us.append(round((process_time_ns() - began) / len(each) / 1_000, 3))
+        starts.append(_switches())
         looks.append(yardstick.look())
+        ends.append(_switches())
         made += done
-    return Stretch(tuple(map(len, slices)), tuple(us), tuple(looks)), made
+    switches = tuple(after - before for before, after in zip(starts, ends[1:], strict=False))
+    return Stretch(tuple(map(len, slices)), tuple(us), tuple(looks), switches), made
+
+
+def _switches() -> int:
+    if sys.platform == "win32":
+        return 0  # nobody says, so every slice counts as undisturbed
+    return resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw

@@ -20,7 +20,7 @@ const sizes = JSON.parse(sizesText);
 
 const DISTRIBUTION = '7d0e7c1c-2f5c-4c1d-9d5c-0a5f0d6f8a11';
 const NOW = 1_800_000_000_000;
-const BURST_SLICE = 50; const PING_PONG_SLICE = 3; const SET_UP_SLICE = 3; const GROUP_SLICE = 20;
+const BURST_SLICE = 10; const PING_PONG_SLICE = 3; const SET_UP_SLICE = 1; const GROUP_SLICE = 10; const RECORDS_SLICE = 50;
 const AFTER_COLLECTION = 60;
 
 // ---- what a device keeps --------------------------------------------------------------------------------------------
@@ -147,6 +147,8 @@ function look() {
 
 const rounded = (us) => Math.round(us * 1_000) / 1_000;
 
+const switches = () => process.resourceUsage().involuntaryContextSwitches;
+
 // All threads of the process count, those that collect garbage and compile too, as they do for the others.
 function microseconds(before) {
   const { user, system } = process.cpuUsage(before);
@@ -174,16 +176,16 @@ async function warmedUp() {
 async function timed(name, sliceItems, given, work) {
   const made = []; const items = []; const us = [];
   await warmedUp();
-  const looks = [look()];
+  const starts = [switches()]; const looks = [look()]; const ends = [switches()];
   for (let start = 0; start < given.length; start += sliceItems) {
     const slice = given.slice(start, start + sliceItems); const done = [];
     const before = process.cpuUsage();
     for (const each of slice) done.push(await work(each));
     us.push(rounded(microseconds(before) / slice.length));
-    looks.push(look());
+    starts.push(switches()); looks.push(look()); ends.push(switches());
     items.push(slice.length); made.push(...done);
   }
-  (stretches[name] ??= []).push({ items, us, looks });
+  (stretches[name] ??= []).push({ items, us, looks, switches: us.map((_, n) => ends[n + 1] - starts[n]) });
   return made;
 }
 
@@ -264,8 +266,8 @@ async function records() {
     await turn(talk, text);
     states.push(await talk.reader.sessions.getSession(talk.writer.address));
   }
-  const saved = await timed('save', BURST_SLICE, states, (state) => state.serialize());
-  const loaded = await timed('load', BURST_SLICE, saved, (bytes) => S.SessionRecord.deserialize(bytes));
+  const saved = await timed('save', RECORDS_SLICE, states, (state) => state.serialize());
+  const loaded = await timed('load', RECORDS_SLICE, saved, (bytes) => S.SessionRecord.deserialize(bytes));
   expect('load', loaded.map((state) => state.serialize()), saved);
   return saved.map((bytes) => bytes.length);
 }

@@ -1,8 +1,9 @@
 """From the stretches of all rounds to one figure for each case and contestant, and whether a limit is kept.
 
-A figure is the median over rounds of the median over the stretches of a round. The quiet figure is what the slices
-between two fast looks at the yardstick say: the median of them, or, where the work differs from slice to slice in a
-fixed order, the mean of the medians of each kind. It is `None` where a kind has no such slice.
+A figure is the median over rounds of the median over the stretches of a round. The quiet figure is what those slices
+say that stand between two fast looks at the yardstick and in which nobody else got the core: the median of them, or,
+where the work differs from slice to slice in a fixed order, the mean of the medians of each kind. It is `None` where a
+kind has no such slice.
 """
 
 from __future__ import annotations
@@ -84,7 +85,7 @@ def fast_look(stretches: Iterable[Stretch]) -> float:
 
 
 def quiet(stretches: Iterable[Stretch], *, fast: float, phases: int) -> Quiet | None:
-    """What the slices between two fast looks say.
+    """What the undisturbed slices between two fast looks say.
 
     Args:
         stretches: Of one case.
@@ -94,8 +95,9 @@ def quiet(stretches: Iterable[Stretch], *, fast: float, phases: int) -> Quiet | 
     us: list[list[float]] = [[] for _ in range(phases)]
     ratios: list[list[float]] = [[] for _ in range(phases)]
     for stretch in stretches:
-        for n, (cost, (before, after)) in enumerate(zip(stretch.us, pairwise(stretch.looks), strict=True)):
-            if max(before, after) <= fast:
+        slices = zip(stretch.us, pairwise(stretch.looks), stretch.switches, strict=True)
+        for n, (cost, (before, after), switches) in enumerate(slices):
+            if max(before, after) <= fast and not switches:
                 us[n % phases].append(cost)
                 ratios[n % phases].append(cost / fmean((before, after)))
     if not all(us):

@@ -35,7 +35,7 @@ def render(report: Json) -> str:
         f"all play: {len(report['rounds'])}, medians of them. x: so many times faster is this library.",
         *_grid(_head(peers), (_row(entry, peers, _median) for entry in entries)),
         "",
-        "The same from slices between two quiet looks at X25519; empty where there were none.",
+        "The same from quiet slices: X25519 is fast before and after, and nobody else gets the core. Empty: none.",
         *_grid(_head(peers), (_row(entry, peers, _quiet) for entry in entries)),
         "",
         "Saved sessions, in bytes: smallest, median, largest.",
@@ -43,7 +43,7 @@ def render(report: Json) -> str:
         "",
         f"Not in these figures: {report['once_ms']:.0f} ms of tables, made by each process that needs them, once.",
         "",
-        "What this library has to hold: the median, and what slices between two quiet looks at X25519 say (how many).",
+        "What this library has to hold: the median, and what quiet slices say (how many).",
         *_grid(["", "limit", "median", "", "quiet", "", ""], _limits(entries), left=2),
     ]
     return "\n".join(lines) + "\n"

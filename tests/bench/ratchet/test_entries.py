@@ -6,7 +6,7 @@ from tests.bench.ratchet.entries import Json, entries, once_ms, without_slices
 
 
 def played(us: float, *, look: float, leave_out: tuple[str, ...] = ()) -> Json:
-    stretch = {"items": [10], "us": [us], "looks": [look, look]}
+    stretch = {"items": [10], "us": [us], "looks": [look, look], "switches": [0]}
     keys = [case.key for case in CASES if case.key not in (SESSION_BYTES, *leave_out)]
     return {"stretches": {key: [stretch] * 3 for key in keys}, "saved_bytes": [3_000]}
 

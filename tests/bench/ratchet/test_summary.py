@@ -7,8 +7,13 @@ from tests.bench.ratchet.measure import Stretch
 from tests.bench.ratchet.summary import Figure, Quiet, fast_look, figure, kept, mean_us, quiet, sizes_figure
 
 
-def stretch(*us: float, looks: tuple[float, ...] | None = None, items: tuple[int, ...] | None = None) -> Stretch:
-    return Stretch(items or (10,) * len(us), us, looks or (40.0,) * (len(us) + 1))
+def stretch(
+    *us: float,
+    looks: tuple[float, ...] | None = None,
+    items: tuple[int, ...] | None = None,
+    switches: tuple[int, ...] | None = None,
+) -> Stretch:
+    return Stretch(items or (10,) * len(us), us, looks or (40.0,) * (len(us) + 1), switches=switches or (0,) * len(us))
 
 
 def test_a_stretch_costs_the_mean_of_its_items_not_of_its_slices() -> None:
@@ -29,6 +34,12 @@ def test_only_slices_between_two_fast_looks_are_quiet() -> None:
     found = quiet([stretch(1.0, 2.0, 3.0, 4.0, looks=(40.0, 40.0, 60.0, 40.0, 40.0))], fast=42.0, phases=1)
 
     assert found == Quiet(us=2.5, x25519=2.5 / 40, slices=2)
+
+
+def test_a_slice_in_which_another_process_got_the_core_is_not_quiet() -> None:
+    found = quiet([stretch(1.0, 20.0, 3.0, switches=(0, 1, 0))], fast=42.0, phases=1)
+
+    assert found == Quiet(us=2.0, x25519=2.0 / 40, slices=2)
 
 
 def test_the_quiet_figure_of_work_in_phases_is_the_mean_of_their_medians() -> None:
