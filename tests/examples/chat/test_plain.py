@@ -83,7 +83,7 @@ def test_two_people_chat_and_compare_their_safety_numbers(client: Open) -> None:
 
     assert hers == his
     alice.until("✔ the same: bob is verified")
-    alice.until("bob: online")
+    alice.until("bob, ✔ verified: online")
     assert alice.end() == 0
 
 
