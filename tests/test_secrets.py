@@ -44,7 +44,7 @@ PUBLIC: Final = {
     "said without encryption, and says nothing but which message did not open": {"PlaintextContent.body"},
     "tables of arithmetic": {
         "ProductTable.low_to_low", "ProductTable.low_to_high", "ProductTable.high_to_low", "ProductTable.high_to_high",
-        "Coefficients.planes", 
+        "Coefficients.planes",
     },
     "names and places": {
         "partition", "start", "stop", "delete", "tag", "floor_tag", "recent", "Row.key", "Load.keys", "Mark.name",
