@@ -69,7 +69,7 @@ FULL: Final = Sizes(
     long=10_000,
     points=(9, 53, 96, 140),
     long_points=(31,),
-    ping_pong=6 * EPOCH_MESSAGES,
+    ping_pong=12 * EPOCH_MESSAGES,
     set_ups=30,
     repeats=2,
 )
