@@ -15,6 +15,7 @@ import logging
 from base64 import b64decode, b64encode
 from collections.abc import AsyncGenerator, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from hmac import compare_digest
 from itertools import count
 from typing import Final
 
@@ -282,7 +283,7 @@ class PostgresDirectory:
 
 
 def _kept(binding: Binding, there: Binding | None) -> Kept | Absent | Newer:
-    if there is not None and there.token == binding.token:
+    if there is not None and compare_digest(there.token, binding.token):
         return Kept(there)
     # A lower or equal number there is no displacement: an older connection may have bound first.
     if there is None or there.connection_no <= binding.connection_no:
