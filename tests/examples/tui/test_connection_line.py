@@ -41,30 +41,6 @@ async def test_offline_says_since_when_what_waits_and_when_it_is_tried_again(net
         assert line.rstrip().endswith(" s")
 
 
-async def test_catching_up_says_how_far_and_is_not_called_live(net: ChatNet, tmp_path: Path) -> None:
-    bob, phone = net.phone("bob"), net.phone("alice")
-    chat = bob.direct(phone)
-    bob.send(chat, "first")
-    net.wait(5.0)
-    phone.fly()
-    net.wait(2.0)
-    for n in range(300):  # more than a window holds
-        bob.send(chat, f"{n}")
-    net.wait(30.0)
-    async with on_stage(net, "alice", tmp_path, sim=phone) as alice:
-        for fate in ("ok", *["lost"] * 20):  # acknowledgements
-            phone.wire_fates.arm("up", fate)
-        phone.land()
-        seen: list[str] = []
-        while not phone.is_live:
-            await alice.wait(0.5)
-            seen.append(alice.lines[0])
-
-        assert any("◐ catching up " in line and " of 300" in line for line in seen)
-        assert not any("live" in line for line in seen[:-1])
-        assert "● live" in alice.lines[0]
-
-
 async def test_a_connection_that_was_taken_over_says_so_and_comes_back_when_asked(net: ChatNet, tmp_path: Path) -> None:
     async with on_stage(net, "alice", tmp_path) as alice:
         twin = net.add(alice.sim.device)

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from tests.examples.tui.stage import Stage, on_stage
-from whisperkit.sync import frames
 from whisperkit.testing.sim_phone import ChatNet, SimPhone
 
 pytestmark = pytest.mark.anyio
@@ -43,17 +42,6 @@ async def test_somebody_is_online_and_then_was_last_seen(net: ChatNet, tmp_path:
         assert "last seen 1 January" in title(alice)
 
 
-async def test_typing_ends_after_five_seconds(net: ChatNet, tmp_path: Path) -> None:
-    async with on_stage(net, "alice", tmp_path) as alice:
-        bob = await meet(net, alice)
-        await types(alice, bob)
-        assert "typing …" in title(alice)
-
-        await alice.wait(5.0)
-
-        assert "typing" not in title(alice)
-
-
 async def test_typing_ends_with_the_message(net: ChatNet, tmp_path: Path) -> None:
     async with on_stage(net, "alice", tmp_path) as alice:
         bob = await meet(net, alice)
@@ -73,19 +61,3 @@ async def test_typing_does_not_stay_when_the_connection_goes(net: ChatNet, tmp_p
         await alice.wait(1.0)
 
         assert "typing" not in title(alice)
-
-
-async def test_the_others_hear_of_typing_now_and_then_and_not_of_commands(net: ChatNet, tmp_path: Path) -> None:
-    async with on_stage(net, "alice", tmp_path) as alice:
-        await meet(net, alice)
-        alice.sim.said.clear()
-        await alice.press(*"/who")
-        net.wait(1.0)
-        assert not any(isinstance(frame, frames.Typing) for frame in alice.sim.said)
-
-        alice.app.composer.put("")
-        await alice.press(*"hello there")
-        net.wait(1.0)
-
-        assert sum(isinstance(frame, frames.Typing) for frame in alice.sim.said) == 1
-        assert "typing" not in alice.screen
