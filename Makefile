@@ -32,8 +32,8 @@ serve: $(VENV)/.examples  ## run the reference server
 doctor: $(VENV)/.examples  ## find out what would keep the server and the clients from running
 	@$(BIN)/python -m examples doctor $(ARGS)
 
-chat: $(VENV)/.examples  ## run a plain client: make chat NAME=alice
-	@$(BIN)/python -m examples chat $(NAME) --plain $(ARGS)
+chat: $(VENV)/.examples  ## chat in this terminal: make chat NAME=alice (ARGS=--plain for whole lines)
+	@$(BIN)/python -m examples chat $(NAME) $(ARGS)
 
 bot: $(VENV)/.examples  ## run a bot, and the reference server with it (ARGS="--greet alice": it writes first)
 	@$(BIN)/python -m examples bot pingbot --serve $(ARGS)

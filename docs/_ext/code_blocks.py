@@ -6,7 +6,8 @@ Every fenced block of a page is one of these:
   One that begins with a comment that is a name, such as ``# test_store.py``, is not run but written to a file.
 - ``text``: what the block before it printed, to the letter.
 - ``console``: commands after ``$``, run in that folder, and what they print, where ``...`` stands for anything.
-- ``toml``: settings of the reference server, which it has to take.
+- ``toml``: settings of the reference server, which it has to take; of the terminal client, if it begins with
+  ``# chat.toml``.
 - ``sh``: commands for the reader's own terminal, which are too long or too interactive to run here.
 
 Anything else is refused, directives aside.
@@ -28,6 +29,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
 from examples.config import load_config
+from examples.tui.settings import load_settings
 
 __all__ = ["Block", "PageError", "blocks", "run_page"]
 
@@ -91,6 +93,9 @@ def run_page(path: Path, *, folder: Path) -> Namespace:
                     _compare(block.text, printed, where)
                 case "console":
                     _run_console(block, where)
+                case "toml" if block.text.startswith("# chat.toml"):
+                    Path("chat.toml").write_text(block.text, encoding="utf-8")
+                    load_settings(Path("chat.toml"))
                 case "toml":
                     Path("whisperkit.toml").write_text(block.text, encoding="utf-8")
                     load_config(environ={})

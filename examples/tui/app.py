@@ -159,13 +159,13 @@ class ChatApp(App[int]):
                 yield MessageView(self.glyphs)
                 yield Static(Content(""), id="new")
                 yield Static(Content(""), id="blocked")
-                composer = Composer()
+                composer = Composer(self.settings.keys)
                 composer.border_subtitle = self._hints()
                 yield composer
 
     def _hints(self) -> Content:
         dot = f" {self.glyphs.dot} "
-        return Content(dot.join(("Enter send", "Ctrl+O file", "Ctrl+F find", "F1 keys")))
+        return Content(dot.join(("F1 keys", "Enter send", "Ctrl+O file", "Ctrl+F find")))
 
     @property
     def chat_list(self) -> ChatList:

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import ClassVar
 
 from textual import events
-from textual.binding import BindingType
 from textual.message import Message
 from textual.widgets import TextArea
 
-from examples.tui.keys import COMPOSER_KEYS, bindings
+from examples.tui.keys import COMPOSER_KEYS
 
 __all__ = ["Composer", "pasted_file"]
 
 
 class Composer(TextArea):
-    """The line that is written."""
+    """The line that is written.
 
-    BINDINGS: ClassVar[list[BindingType]] = [*bindings(COMPOSER_KEYS, priority=True)]
+    Args:
+        chosen: Keys that the person has set, by name.
+    """
 
     class Submitted(Message):
         """A text is to be sent."""
@@ -40,8 +41,20 @@ class Composer(TextArea):
             super().__init__()
             self.path = path
 
-    def __init__(self) -> None:
+    def __init__(self, chosen: Mapping[str, str]) -> None:
         super().__init__(id="composer", highlight_cursor_line=False, compact=True)
+        self._does = {
+            key.strip(): one.action for one in COMPOSER_KEYS for key in chosen.get(one.name, one.keys).split(",")
+        }
+
+    async def _on_key(self, event: events.Key) -> None:
+        # No bindings: those of the front are looked at before the text in front of the key has come here, so that
+        # Enter would overtake what is typed, or pasted, fast.
+        action = self._does.get(event.key)
+        if action is not None:
+            event.stop()
+            event.prevent_default()
+            await self.run_action(action)
 
     def action_submit(self) -> None:
         """Hand over what is written."""

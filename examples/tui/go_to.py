@@ -44,7 +44,7 @@ class GoTo(Dialog[ConversationId]):
 
     def on_mount(self) -> None:
         """Choose the first."""
-        self.action_step(1)
+        self.query_one(OptionList).highlighted = 0 if self._found else None
 
     def on_input_changed(self, event: Input.Changed) -> None:
         """Show what fits."""

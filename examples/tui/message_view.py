@@ -11,6 +11,7 @@ from typing import ClassVar, TypeAlias
 
 from rich.segment import Segment
 from textual.binding import BindingType
+from textual.content import Content
 from textual.events import Click, Resize
 from textual.geometry import Size
 from textual.message import Message
@@ -58,6 +59,14 @@ class MessageView(ScrollView, can_focus=True):
         # The item that is at the top, and which of its lines; `None` for a view that stays at the bottom.
         self._anchor: _Place | None = None
         self._is_moving = False
+
+    def on_focus(self) -> None:
+        """Say what can be done here."""
+        self.border_subtitle = Content("↑↓ select · Enter open · i who has it · F1 keys · Esc back")
+
+    def on_blur(self) -> None:
+        """The keys are for something else."""
+        self.border_subtitle = None
 
     # ---- what is shown ----
 

@@ -58,7 +58,7 @@ THEMES: Final = {
         background="#14181c",
         surface="#1a1f24",
         panel="#252c33",
-        variables={"read": "#6cb6ff"},
+        variables={"read": "#6cb6ff", "border-blurred": "#66727e", "scrollbar-background": "#14181c"},
     ),
     "light": Theme(
         name="light",
@@ -73,7 +73,7 @@ THEMES: Final = {
         background="#ffffff",
         surface="#f5f7f9",
         panel="#e3e8ed",
-        variables={"read": "#0b63c5"},
+        variables={"read": "#0b63c5", "border-blurred": "#7d8793", "scrollbar-background": "#ffffff"},
     ),
     "high-contrast": Theme(
         name="high-contrast",

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from textual.pilot import Pilot
+from textual.strip import Strip
 
 from examples.chat.names import Names
 from examples.device import HttpBlobs, Phone
@@ -165,6 +166,18 @@ class Stage:
         """The whole screen."""
         return "\n".join(self.lines)
 
+    def colors(self) -> set[str]:
+        """The colours that are sent to the terminal, beside its own."""
+        found = {
+            color.name
+            for strip in _strips(self.app)
+            for segment in strip.apply_filter(self.app._filters[-1], self.app.screen.styles.background)  # pyright: ignore[reportPrivateUsage]
+            if segment.style is not None
+            for color in (segment.style.color, segment.style.bgcolor)
+            if color is not None
+        }
+        return found - {"default"}
+
     @property
     def messages(self) -> list[str]:
         """The lines of the messages in view."""
@@ -182,9 +195,11 @@ class Stage:
 
 def screen_text(app: ChatApp) -> list[str]:
     """What is on the screen, as text."""
-    width, height = app.size
-    lines = app.screen._compositor.render_strips()  # pyright: ignore[reportPrivateUsage]
-    return ["".join(segment.text for segment in strip).ljust(width) for strip in lines[:height]]
+    return ["".join(segment.text for segment in strip).ljust(app.size.width) for strip in _strips(app)]
+
+
+def _strips(app: ChatApp) -> list[Strip]:
+    return app.screen._compositor.render_strips()[: app.size.height]  # pyright: ignore[reportPrivateUsage]
 
 
 @asynccontextmanager

@@ -1,0 +1,208 @@
+"""The keys, the palette, commands that are typed, and narrow screens."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from textual.app import App
+
+from examples.chat.commands import COMMANDS
+from examples.tui.go_to import GoTo
+from examples.tui.keys import KEYS
+from examples.tui.keys_page import KeysPage, key_in_words
+from examples.tui.settings import Settings
+from tests.examples.tui.stage import Stage, on_stage
+from whisperkit.testing.sim_phone import ChatNet
+
+pytestmark = pytest.mark.anyio
+
+
+async def three(net: ChatNet, alice: Stage) -> None:
+    """Three conversations, bob's the last one."""
+    for name in ("dave", "carol", "bob"):
+        net.phone(name)
+        await alice.go_to(name)
+        await alice.write(f"hello {name}")
+
+
+def here(alice: Stage) -> str:
+    assert alice.app.room is not None
+    return next(line.title for line in alice.app.desk.chats if alice.app.room.conv == line.conv)
+
+
+async def test_alt_and_arrows_step_through_the_conversations_and_alt_digit_goes_to_one(
+    net: ChatNet, tmp_path: Path
+) -> None:
+    async with on_stage(net, "alice", tmp_path) as alice:
+        await three(net, alice)
+        assert [line.title for line in alice.app.desk.chats] == ["bob", "carol", "dave"]
+
+        await alice.press("alt+down")
+        assert here(alice) == "carol"
+        await alice.press("alt+up", "alt+up")
+        assert here(alice) == "dave"
+        await alice.press("alt+2")
+        assert here(alice) == "carol"
+        await alice.press("alt+9")
+        assert here(alice) == "carol"
+
+
+async def test_alt_a_goes_to_what_is_unread(net: ChatNet, tmp_path: Path) -> None:
+    async with on_stage(net, "alice", tmp_path) as alice:
+        await three(net, alice)
+        dave = net.phones[-3]
+        dave.send(dave.direct(alice.sim), "psst")
+        await alice.wait(5.0)
+
+        await alice.press("alt+a")
+        assert here(alice) == "dave"
+        await alice.wait()
+        await alice.press("alt+a")
+        assert here(alice) == "dave"
+        assert "nothing is unread" in alice.screen
+
+
+async def test_ctrl_k_goes_to_a_conversation_by_some_letters(net: ChatNet, tmp_path: Path) -> None:
+    async with on_stage(net, "alice", tmp_path) as alice:
+        await three(net, alice)
+        await alice.press("ctrl+k")
+        assert isinstance(alice.app.screen, GoTo)
+        await alice.press(*"aro", "enter")
+
+        assert here(alice) == "carol"
+
+
+async def test_what_was_begun_stays_with_its_conversation(net: ChatNet, tmp_path: Path) -> None:
+    async with on_stage(net, "alice", tmp_path) as alice:
+        await three(net, alice)
+        await alice.press(*"half a", "alt+2")
+        assert alice.app.composer.text == ""
+
+        await alice.press("alt+1")
+
+        assert alice.app.composer.text == "half a"
+
+
+async def test_new_lines_are_made_by_alt_enter_and_ctrl_j_and_sent_by_enter(net: ChatNet, tmp_path: Path) -> None:
+    bob = net.phone("bob")
+    async with on_stage(net, "alice", tmp_path) as alice:
+        await alice.go_to("bob")
+        await alice.press("a", "alt+enter", "b", "ctrl+j", "c", "enter")
+        await alice.wait()
+
+        assert bob.texts(bob.direct(alice.sim)) == ["a\nb\nc"]
+
+
+async def test_enter_in_an_empty_line_sends_nothing(net: ChatNet, tmp_path: Path) -> None:
+    bob = net.phone("bob")
+    async with on_stage(net, "alice", tmp_path) as alice:
+        await alice.go_to("bob")
+        await alice.press("enter", "space", "enter")
+        await alice.wait()
+
+        assert bob.texts(bob.direct(alice.sim)) == []
+
+
+async def test_a_message_that_begins_with_a_slash_is_written_with_two(net: ChatNet, tmp_path: Path) -> None:
+    bob = net.phone("bob")
+    async with on_stage(net, "alice", tmp_path) as alice:
+        await alice.go_to("bob")
+        await alice.write("//etc is a folder")
+
+        assert bob.texts(bob.direct(alice.sim)) == ["/etc is a folder"]
+
+
+async def test_f1_shows_every_key_and_every_command(net: ChatNet, tmp_path: Path) -> None:
+    async with on_stage(net, "alice", tmp_path, size=(100, 120)) as alice:
+        await alice.press("f1")
+
+        assert isinstance(alice.app.screen, KeysPage)
+        for keys in KEYS.values():
+            assert all(f"[{key.name}]" in alice.screen for key in keys)
+        assert all(word in alice.screen for word in COMMANDS)
+
+
+async def test_every_command_is_in_the_palette(net: ChatNet, tmp_path: Path) -> None:
+    async with on_stage(net, "alice", tmp_path) as alice:
+        offered = {command.title.split()[0] for command in alice.app.get_system_commands(alice.app.screen)}
+
+        assert set(COMMANDS) <= offered
+
+
+async def test_keys_can_be_set(net: ChatNet, tmp_path: Path) -> None:
+    settings = Settings(keys={"go-to": "ctrl+t", "send": "ctrl+j", "new-line": "enter", "copy": "y"})
+    bob = net.phone("bob")
+    async with on_stage(net, "alice", tmp_path, settings=settings) as alice:
+        alice.app.composer.put("/to bob")
+        alice.app.composer.focus()
+        await alice.press("ctrl+j")
+        await alice.wait()
+        await alice.press("ctrl+k")
+        assert not isinstance(alice.app.screen, GoTo)
+        await alice.press("ctrl+t")
+        assert isinstance(alice.app.screen, GoTo)
+
+        await alice.press("escape", "a", "enter", "b", "ctrl+j")
+        await alice.wait()
+        assert bob.texts(bob.direct(alice.sim)) == ["a\nb"]
+
+
+async def test_commands_of_the_plain_client_answer_here_too(net: ChatNet, tmp_path: Path) -> None:
+    async with on_stage(net, "alice", tmp_path) as alice:
+        await alice.write("/devices")
+        assert "alice.1, this one" in alice.screen
+        await alice.write("/dance")
+        assert "/dance: there is no such command" in alice.screen
+        await alice.write("hello?")
+        assert "to whom?" in alice.screen
+        await alice.write("/quit")
+        assert not alice.app.is_running or alice.app.return_code == 0
+
+
+async def test_ctrl_n_makes_a_conversation_or_a_group_and_refuses_what_is_no_name(net: ChatNet, tmp_path: Path) -> None:
+    net.phone("bob")
+    net.phone("carol")
+    async with on_stage(net, "alice", tmp_path) as alice:
+        await alice.press("ctrl+n", *"../x", "enter")
+        assert "a name has letters" in alice.screen
+        await alice.press("escape", "ctrl+n", *"bob, carol", "enter")
+        await alice.wait(5.0)
+
+        assert "bob, carol" in alice.lines[1]
+
+
+async def test_a_narrow_screen_has_one_pane_and_escape_goes_to_the_list(net: ChatNet, tmp_path: Path) -> None:
+    async with on_stage(net, "alice", tmp_path, size=(60, 20)) as alice:
+        assert "Chats" in alice.screen
+        await alice.press("ctrl+n")
+        net.phone("bob")
+        await alice.press(*"bob", "enter")
+        await alice.wait()
+        assert "Chats" not in alice.screen
+        assert "F1 keys" in alice.screen
+
+        await alice.press("escape")
+        assert "Chats" in alice.screen
+        assert "F1 keys" not in alice.screen
+        await alice.press("enter")
+        assert "Chats" not in alice.screen
+
+        await alice.pilot.resize_terminal(100, 20)
+        await alice.settle()
+        assert "Chats" in alice.screen
+        assert "F1 keys" in alice.screen
+
+
+@pytest.mark.parametrize(
+    ("keys", "words"), [("alt+up", "Alt+↑"), ("ctrl+k", "Ctrl+k"), ("pageup", "PgUp"), ("up,k", "↑, k"), ("N", "N")]
+)
+def test_keys_are_said_as_people_say_them(keys: str, words: str) -> None:
+    assert key_in_words(keys) == words
+
+
+def test_no_key_means_two_things_in_one_place() -> None:
+    for keys in KEYS.values():
+        pressed = [one for key in keys for one in key.keys.split(",")]
+        assert len(pressed) == len(set(pressed))
+    assert App.BINDINGS  # textual's own Ctrl+Q and Ctrl+P are beside ours

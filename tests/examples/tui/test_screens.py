@@ -1,0 +1,98 @@
+"""Whole screens at three sizes, compared with those that were looked at: text for all, weight and colour by a picture.
+
+`WHISPERKIT_NEW_SCREENS=1` writes them anew.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from html import unescape
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from tests.examples.tui.scene import at_the_airport
+from tests.examples.tui.stage import Stage
+from whisperkit.testing.sim_phone import ChatNet
+
+pytestmark = pytest.mark.anyio
+
+SCREENS: Final = Path(__file__).parent / "screens"
+PICTURE: Final = Path(__file__).parents[3] / "docs" / "_static" / "chat.svg"
+IS_NEW: Final = bool(os.environ.get("WHISPERKIT_NEW_SCREENS"))
+
+
+def check(name: str, alice: Stage) -> None:
+    """Compare what is on the screen with what is expected."""
+    shown = "\n".join(lasting(line) for line in alice.lines) + "\n"
+    path = SCREENS / f"{name}.txt"
+    if IS_NEW:
+        path.write_text(shown, encoding="utf-8")
+    assert shown == path.read_text(encoding="utf-8")
+
+
+def lasting(line: str) -> str:
+    """A line without times, keys and ids: what happens in between depends on how often it is drawn."""
+    line = re.sub(r" +(○ .*next try) +\d+ s", r" \1 0 s", line.rstrip())
+    line = re.sub(r"\b\d{5}\b", "12345", line)
+    line = re.sub(r"#[0-9a-f]{4}", "#7f3a", line)
+    line = re.sub(r"[▀▄█][▀▄█ ]{8,}", "(a code)", line)
+    return re.sub(r"\d\d:\d\d", "00:00", line)
+
+
+@pytest.mark.parametrize("size", [(80, 24), (120, 40), (48, 20)], ids=lambda size: f"{size[0]}x{size[1]}")
+async def test_the_conversation(net: ChatNet, tmp_path: Path, size: tuple[int, int]) -> None:
+    async with at_the_airport(net, tmp_path, size=size) as alice:
+        check(f"conversation-{size[0]}x{size[1]}", alice)
+
+
+async def test_the_picture_in_the_docs_shows_this_screen(net: ChatNet, tmp_path: Path) -> None:
+    async with at_the_airport(net, tmp_path, size=(100, 30)) as alice:
+        drawn = re.sub(r"@font-face \{.*?\}", "", alice.app.export_screenshot(title="chat alice"), flags=re.DOTALL)
+        if IS_NEW:
+            # Without the fonts, which would be fetched from elsewhere, and without spaces at the ends of lines.
+            PICTURE.write_text("\n".join(map(str.rstrip, drawn.splitlines())) + "\n", encoding="utf-8")
+        texts = [set(_texts(picture)) for picture in (drawn, PICTURE.read_text(encoding="utf-8"))]
+
+        assert texts[0] == texts[1]
+        assert "cdnjs" not in PICTURE.read_text(encoding="utf-8")
+
+
+def _texts(picture: str) -> list[str]:
+    """What a picture says, without times and ids."""
+    found = [unescape(text).replace("\xa0", " ") for text in re.findall(r"<text[^>]*>([^<]*)</text>", picture)]
+    return [
+        re.sub(r"\d+", "0", lasting(text).strip()) for text in found if not re.search(r"#[0-9a-f]{4}|offline", text)
+    ]
+
+
+async def test_the_list_on_a_narrow_screen(net: ChatNet, tmp_path: Path) -> None:
+    async with at_the_airport(net, tmp_path, size=(48, 20)) as alice:
+        await alice.press("escape", "escape")
+        check("list-48x20", alice)
+
+
+@pytest.mark.parametrize("size", [(80, 24), (48, 20)], ids=lambda size: f"{size[0]}x{size[1]}")
+async def test_the_dialogs(net: ChatNet, tmp_path: Path, size: tuple[int, int]) -> None:
+    async with at_the_airport(net, tmp_path, size=size) as alice:
+        for key, name in (("f1", "keys"), ("ctrl+s", "verify"), ("ctrl+o", "attach"), ("f2", "members")):
+            await alice.press(key)
+            check(f"{name}-{size[0]}x{size[1]}", alice)
+            await alice.press("escape")
+
+
+@pytest.mark.parametrize("theme", ["terminal", "dark", "light", "high-contrast"])
+async def test_a_theme_changes_no_letter(net: ChatNet, tmp_path: Path, theme: str) -> None:
+    async with at_the_airport(net, tmp_path, size=(80, 24), theme=theme) as alice:
+        check("conversation-80x24", alice)
+
+
+async def test_no_color_changes_no_letter_and_has_none(
+    net: ChatNet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    async with at_the_airport(net, tmp_path, size=(80, 24), has_no_color=True) as alice:
+        check("conversation-80x24", alice)
+        assert alice.colors() == set()
