@@ -19,6 +19,7 @@ extensions = [
     "sphinx.ext.doctest",
     "sphinx.ext.napoleon",
     "examples_tables",
+    "ratchet_figures",
     "reference",
     "state_table",
 ]

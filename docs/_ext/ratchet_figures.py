@@ -203,9 +203,9 @@ def size_rows(report: Json) -> Iterator[Row]:
 
 def part_rows(operation: Json) -> Iterator[Row]:
     """Each part of an operation with its share."""
-    yield ("part", "share", "µs")
+    yield ("part", "share")
     for name, share in operation["parts"]:
-        yield (name, f"{100 * share:.0f} %", _number(share * operation["plain_us"]))
+        yield (name, f"{100 * share:.1f} %")
 
 
 def _with_range(figure: Json) -> str:

@@ -1,10 +1,16 @@
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any, Final
 
 from ratchet_figures import figure_rows, include_rows, limit_rows, machine_rows, part_rows, quiet_rows, size_rows
 
-from tests.bench.ratchet.cases import Measure
+from tests.bench.ratchet.cases import CASES, Measure
+from tests.bench.ratchet.profiling import OPERATIONS
+from tests.bench.ratchet.run import SCHEMA
+
+KEPT: Final = Path(__file__).parents[2] / "docs" / "_data" / "bench"
 
 
 def figure(median: float, *, x25519: float | None = None, low: float = 20.0, high: float = 1_234.5) -> dict[str, Any]:
@@ -106,7 +112,16 @@ def test_sizes_are_shown_from_the_smallest_to_the_largest() -> None:
 def test_the_parts_of_an_operation_are_shown_with_their_share() -> None:
     parts = [["X25519", 0.44], ["records", 0.004]]
 
-    assert list(part_rows({"plain_us": 220.0, "parts": parts}))[1:] == [
-        ("X25519", "44 %", "96.8"),
-        ("records", "0 %", "0.88"),
-    ]
+    assert list(part_rows({"parts": parts}))[1:] == [("X25519", "44.0 %"), ("records", "0.4 %")]
+
+
+def test_what_is_kept_is_what_the_benchmark_measures_today() -> None:
+    report = json.loads((KEPT / "ratchet.json").read_text(encoding="utf-8"))
+    profile = json.loads((KEPT / "ratchet-profile.json").read_text(encoding="utf-8"))
+
+    assert report["schema"] == SCHEMA
+    assert [entry["case"] for entry in report["summary"]] == [case.key for case in CASES]
+    for entry, case in zip(report["summary"], CASES, strict=True):
+        limits = [tuple(each["limit"]) for each in entry["limits"]]
+        assert limits == [(each.measure.name, each.value) for each in case.limits]
+    assert list(profile["operations"]) == list(OPERATIONS)
