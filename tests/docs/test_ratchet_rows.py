@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any, Final
 
-from ratchet_figures import figure_rows, include_rows, limit_rows, machine_rows, part_rows, quiet_rows, size_rows
+from ratchet_rows import figure_rows, include_rows, limit_rows, machine_rows, part_rows, quiet_rows, size_rows
 
 from tests.bench.ratchet.cases import CASES, Measure
 from tests.bench.ratchet.profiling import OPERATIONS
