@@ -18,7 +18,7 @@ ARGS ?=
 WORKERS ?= 2
 FUZZ_INPUTS ?= 1000000
 
-.PHONY: help demo test check lint types contracts serve doctor chat bot bot-node fastapi fastapi-talk docs fuzz interop bench-ratchet clean
+.PHONY: help demo test check lint types contracts serve doctor chat bot bot-node fastapi fastapi-talk docs fuzz interop bench-ratchet bench-imports clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
@@ -82,6 +82,9 @@ interop: $(VENV)/.interop  ## talk to the official Signal library, which is inst
 # The peers of the group `bench` are installed one by one: of one that cannot be had it says why, and goes on.
 bench-ratchet: $(VENV)/.examples  ## how fast the ratchet is, beside others (ARGS="--quick" for a trial, "--profile" for where time goes)
 	@$(BIN)/python -m tests.bench.ratchet --install $(ARGS)
+
+bench-imports: $(VENV)/.examples  ## how long the imports take (ARGS="--parts whisperkit.ratchet" for what is in them)
+	@$(BIN)/python -m tests.bench.imports $(ARGS)
 
 clean:  ## remove the virtual environment and all that was built
 	rm -rf $(VENV) examples/bot/node/node_modules build dist docs/_build docs/reference/generated .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache

@@ -1,4 +1,4 @@
-"""The package as a whole: what it ships, what it exports, and what stays apart."""
+"""The package as a whole: what it exports, and what stays apart."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ import pkgutil
 import subprocess
 import sys
 import tomllib
-import zipfile
-from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
 
@@ -18,7 +16,6 @@ import pytest
 
 import whisperkit
 from whisperkit import errors
-from whisperkit._version import __version__
 from whisperkit.errors import WhisperError
 
 ROOT = Path(__file__).parent.parent
@@ -50,34 +47,6 @@ def loaded_by(module: str) -> set[str]:
     program = f"import sys, {module}; print(*sys.modules)"
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     return set(run.stdout.split())
-
-
-# ---- the distribution -----------------------------------------------------------------------------------------------
-
-
-def test_the_installed_version_is_the_one_in_the_source() -> None:
-    assert version("whisperkit") == __version__
-
-
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("wheel")
-    program = f"from hatchling.build import build_wheel; build_wheel({str(folder)!r})"
-    subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
-    return next(folder.glob("whisperkit-*.whl"))
-
-
-def test_the_wheel_has_the_types_the_licence_and_all_of_the_source(wheel: Path) -> None:
-    names = set(zipfile.ZipFile(wheel).namelist())
-
-    expected = {str(path.relative_to(SOURCE.parent)) for path in SOURCE.rglob("*.py")}
-    assert "whisperkit/py.typed" in names
-    assert f"whisperkit-{__version__}.dist-info/licenses/LICENSE" in names
-    assert {name for name in names if name.endswith(".py")} == expected
-
-
-def test_the_wheel_installs_no_command(wheel: Path) -> None:
-    assert not [name for name in zipfile.ZipFile(wheel).namelist() if name.endswith("entry_points.txt")]
 
 
 # ---- modules --------------------------------------------------------------------------------------------------------
