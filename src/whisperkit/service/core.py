@@ -7,8 +7,8 @@ used for ten seconds at most, and a roster of a given version never changes.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Iterable
-from typing import Any
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import Any, NamedTuple
 
 from whisperkit import accounts
 from whisperkit.accounts import Account
@@ -34,28 +34,33 @@ MAX_CACHED_ACCOUNTS = 100_000
 
 
 class Members:
-    """The members' rows of a conversation as they were read: enough to tell the audience of any row so far."""
+    """The members' rows of a conversation as they were read: enough to tell the audience of any row so far.
 
-    __slots__ = ("stays",)
+    Attributes:
+        now: Who is in.
+    """
 
-    def __init__(self, stays: dict[UserId, Intervals]) -> None:
-        self.stays = stays
+    __slots__ = ("_stays", "now")
+
+    def __init__(self, stays: Mapping[UserId, Intervals]) -> None:
+        self._stays = stays
+        self.now = tuple(user for user, its in stays.items() if its and its[-1].leave is None)
 
     def audience(self, seq: int) -> list[UserId]:
         """Who gets row `seq`."""
-        return [user for user, stays in self.stays.items() if is_in_audience(stays, seq)]
+        return [user for user, stays in self._stays.items() if is_in_audience(stays, seq)]
 
     def members_at(self, seq: int) -> list[UserId]:
         """Who is in after row `seq`."""
-        return [user for user, stays in self.stays.items() if is_member_at(stays, seq)]
+        return [user for user, stays in self._stays.items() if is_member_at(stays, seq)]
 
-    def now(self) -> list[UserId]:
-        """Who is in."""
-        return [user for user, stays in self.stays.items() if stays and stays[-1].leave is None]
+    def stays_of(self, user: UserId) -> Intervals:
+        """When the user was in."""
+        return self._stays.get(user, ())
 
     def is_member(self, user: UserId) -> bool:
         """Whether the user is in."""
-        stays = self.stays.get(user, ())
+        stays = self.stays_of(user)
         return bool(stays) and stays[-1].leave is None
 
 
@@ -86,6 +91,14 @@ class Rosters:
         return members
 
 
+class _Listed(NamedTuple):
+    """An account as it was at some time, with its devices by name: they are asked for with every message."""
+
+    at: float
+    account: Account
+    devices: tuple[DeviceId, ...]
+
+
 class DeviceLists:
     """Accounts of users, as they were at most `max_age_s` ago."""
 
@@ -93,20 +106,20 @@ class DeviceLists:
         self._stores = stores
         self._runtime = runtime
         self._max_age_s = max_age_s
-        self._known: dict[UserId, tuple[float, Account]] = {}
+        self._known: dict[UserId, _Listed] = {}
 
     def missing(self, users: Iterable[UserId]) -> list[UserId]:
         """Those of the users whose list is not known or too old."""
         oldest = self._runtime.now() - self._max_age_s
-        return [user for user in users if (known := self._known.get(user)) is None or known[0] < oldest]
+        return [user for user in users if (known := self._known.get(user)) is None or known.at < oldest]
 
     def account(self, user: UserId) -> Account:
         """The account of a user who is not `missing`."""
-        return self._known[user][1]
+        return self._known[user].account
 
     def devices(self, users: Iterable[UserId], *, but: DeviceId | None = None) -> list[DeviceId]:
         """All devices of users who are not `missing`, without one."""
-        return [device for user in users for device in self._known[user][1].device_ids(user) if device != but]
+        return [device for user in users for device in self._known[user].devices if device != but]
 
     async def fetch(self, users: Collection[UserId]) -> None:
         """Read the lists of users."""
@@ -116,7 +129,8 @@ class DeviceLists:
         for name, user in names.items():
             head = heads.get(name)
             self._known.pop(user, None)
-            self._known[user] = now, accounts.decode(head.state if head is not None else b"")
+            account = accounts.decode(head.state if head is not None else b"")
+            self._known[user] = _Listed(now, account, account.device_ids(user))
         while len(self._known) > max(MAX_CACHED_ACCOUNTS, len(names)):
             del self._known[next(iter(self._known))]
 

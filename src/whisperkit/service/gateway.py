@@ -256,10 +256,7 @@ class Gateway:
                 raise UsageError(f"{type(frame).__name__} is not handled at once")
 
     def _send(self, link: DeviceLink, send: frames.Send) -> None:
-        operation = PostMessage(
-            self.core, link.device, send, outbox_seq=send.outbox_seq, came_at=self.core.runtime.now()
-        )
-        operation.draft().check()
+        conversations.check_post(send.kind, send.change, send.shared, send.own)
         if link.unanswered_sends >= self.core.config.max_unanswered_sends:
             self._refuse(link, send, RefusalReason.TRY_LATER, number=1_000)
             return
@@ -267,16 +264,18 @@ class Gateway:
         # Before the post: ticks may come before its SENT does.
         self.ticks.wrote(send.conv, link.device.user)
         if self.core.stores.rosters is None:
-            self.poster.post(operation, partial(self._sent, link, operation))
+            self._post(link, send)
         else:
             link.enqueue(send)
 
     async def _send_in_room(self, link: DeviceLink, send: frames.Send) -> None:
         """A room that the application keeps: a difference of members is posted before the message."""
-        operation = PostMessage(
-            self.core, link.device, send, outbox_seq=send.outbox_seq, came_at=self.core.runtime.now()
-        )
         await self.membership.sync_roster(send.conv)
+        self._post(link, send)
+
+    def _post(self, link: DeviceLink, send: frames.Send) -> None:
+        came_at = self.core.runtime.now()
+        operation = PostMessage(self.core, link.device, send, outbox_seq=send.outbox_seq, came_at=came_at)
         self.poster.post(operation, partial(self._sent, link, operation))
 
     def _sent(self, link: DeviceLink, operation: PostMessage, result: PostResult | Failed) -> None:

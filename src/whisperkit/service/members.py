@@ -80,7 +80,7 @@ class _ReadMember:
         state = work.state(self.lane, CONVERSATION)
         if state.strategy.is_pushed:
             members = self._core.rosters.members(work, self._conv, state.roster_seq)
-            return state.seq, members.stays.get(self._user, ())
+            return state.seq, members.stays_of(self._user)
         value = work.row(self.lane, CONVERSATION, member_key(self._user))
         return state.seq, () if value is None else decode_intervals(value)
 
@@ -97,4 +97,4 @@ class _ListMembers:
         state = work.state(self.lane, CONVERSATION)
         if not state.strategy.is_pushed:
             return frozenset()
-        return frozenset(self._core.rosters.members(work, self._conv, state.roster_seq).now())
+        return frozenset(self._core.rosters.members(work, self._conv, state.roster_seq).now)

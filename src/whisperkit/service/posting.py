@@ -32,6 +32,9 @@ from whisperkit.sync.window import Window, decode_window, window_key
 __all__ = ["ChangeRoster", "ChangeStrategy", "NoSuchUser", "PostMessage", "PostResult", "StaleDevices"]
 
 
+_NO_STAYS: Mapping[UserId, Intervals] = {}
+
+
 class StaleDevices(NamedTuple):
     """The message was encrypted for other devices than its audience has. No number was taken."""
 
@@ -151,27 +154,25 @@ class PostMessage(_ConversationOperation):
         window = self._window(work, state)
         members = self._members(work, state)
         change = self.send.change
-        stays = self._stays(work, () if change is None else (*change.added, *change.removed))
+        stays = _NO_STAYS if change is None else self._stays(work, (*change.added, *change.removed))
         draft = self.draft(is_member=self._is_member(work, state, members))
-        step = conversations.post(state, draft, window=window, intervals=stays)
-        if not isinstance(step.answer, Posted):
-            if step.changes(state):
-                work.apply(self.lane, step)
-            return PostResult(step.answer, step.state)
-        devices = self._audience(members)
-        nobody = self._nobody(members)
-        if nobody is not None:
-            return PostResult(NoSuchUser(nobody), state)
-        stale = self._stale(devices)
-        if stale is not None:
-            return PostResult(stale, state)
-        if devices is not None and self._can_fuse(work, state, devices):
-            return self._fuse(work, state, draft, window, devices)
-        if step.state.is_finished:  # a pulled message: nobody has anything to do about it
-            work.apply(self.lane, step)
-            return PostResult(step.answer, step.state)
-        if (fenced := self._note(work)) is not None:
-            return PostResult(fenced, state)
+        answer = conversations.judge(state, draft, window=window)
+        if answer is not None:
+            return PostResult(answer, state)
+        if members is not None and draft.kind is EntryKind.MESSAGE:
+            devices = self._audience(members)
+            if (nobody := self._nobody(members)) is not None:
+                return PostResult(NoSuchUser(nobody), state)
+            if (stale := self._stale(devices)) is not None:
+                return PostResult(stale, state)
+            if self._can_fuse(work, state, devices):
+                return self._fuse(work, state, draft, window, devices)
+        step = conversations.place(state, draft, window=window, intervals=stays)
+        # A VOID took its number, and of a pulled message nobody has anything to do: neither leaves anything to finish.
+        if isinstance(step.answer, Posted) and not step.state.is_finished:
+            fenced = self._note(work)
+            if fenced is not None:
+                return PostResult(fenced, state)
         work.apply(self.lane, step)
         return PostResult(step.answer, step.state)
 
@@ -198,25 +199,22 @@ class PostMessage(_ConversationOperation):
         stays = self._stays(work, [user]).get(user, ())
         return bool(stays) and stays[-1].leave is None
 
-    def _audience(self, members: Members | None) -> list[DeviceId] | None:
-        """All devices that get a copy now; `None` where that is not decided here."""
-        if members is None or self.send.kind is not EntryKind.MESSAGE:
-            return None
-        users = members.now()
+    def _audience(self, members: Members) -> list[DeviceId]:
+        """All devices that get a copy of a message now."""
         lists = self._core.device_lists
-        missing = lists.missing(users)
+        missing = lists.missing(members.now)
         if missing:
             raise Cold(fetch=lambda: lists.fetch(missing))
-        return lists.devices(users, but=self.sender)
+        return lists.devices(members.now, but=self.sender)
 
-    def _nobody(self, members: Members | None) -> UserId | None:
+    def _nobody(self, members: Members) -> UserId | None:
         """The other one of two, if they have no device: what comes before their first would never reach them.
 
         A larger group goes on without a member who has none.
         """
-        if members is None or self.send.kind is not EntryKind.MESSAGE:
+        if len(members.now) > 2:
             return None
-        others = [user for user in members.now() if user != self.sender.user]
+        others = [user for user in members.now if user != self.sender.user]
         lists = self._core.device_lists
         if len(others) != 1 or lists.account(others[0]).devices:
             return None
@@ -227,12 +225,12 @@ class PostMessage(_ConversationOperation):
             raise Cold(fetch=lambda: lists.fetch([other]))
         return other
 
-    def _stale(self, devices: list[DeviceId] | None) -> StaleDevices | None:
+    def _stale(self, devices: list[DeviceId]) -> StaleDevices | None:
         """The difference between the devices that the sender knew and those that there are."""
         send = self.send
         is_pairwise = send.shared is None and send.own is not None
         named = set(send.own or ()) if is_pairwise else set(send.devices)
-        if devices is None or not (named or is_pairwise):
+        if not (named or is_pairwise):
             return None
         actual = set(devices)
         if named == actual:
@@ -254,14 +252,14 @@ class PostMessage(_ConversationOperation):
     def _fuse(
         self, work: WorkingSet, state: Conversation, draft: Draft, window: Window | None, devices: list[DeviceId]
     ) -> PostResult:
-        is_own_only = draft.shared is None and draft.own is not None
-        step = conversations.post(state, draft, window=window, fused=True, keep_row=not is_own_only)
-        posted = step.answer
-        assert isinstance(posted, Posted)  # the same rule on the same state said so before
         boxes = [(device, inboxes.partition(device)) for device in devices]
         cold = [Load(name, INBOX) for _, name in boxes if not work.has(name, INBOX)]
         if cold:
             raise Cold(*cold)
+        is_own_only = draft.shared is None and draft.own is not None
+        step = conversations.place(state, draft, window=window, fused=True, keep_row=not is_own_only)
+        posted = step.answer
+        assert isinstance(posted, Posted)  # it is no VOID
         work.apply(self.lane, step)
         copies = Copies(self.conv, posted.row)
         deliveries: list[tuple[DeviceId, Delivery]] = []

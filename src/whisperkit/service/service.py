@@ -326,7 +326,7 @@ class MessageService:
         gateway = self._serving
         await gateway.membership.sync_roster(conversation)
         operation = PostMessage(gateway.core, sender, send, outbox_seq=outbox_seq, came_at=gateway.core.runtime.now())
-        operation.draft().check()
+        conversations.check_post(send.kind, send.change, send.shared, send.own)
         gateway.ticks.wrote(conversation, sender.user)
         result = await gateway.poster.run(operation)
         seq = _posted_seq(sender, conversation, send, result)

@@ -66,11 +66,14 @@ __all__ = [
     "Unfinished",
     "Voided",
     "change_strategy",
+    "check_post",
     "decode",
     "encode",
     "fence",
+    "judge",
     "needs_window_row",
     "partition",
+    "place",
     "post",
     "post_roster",
     "raise_fanned_out",
@@ -78,6 +81,7 @@ __all__ = [
 
 _KINDS_OF_PEERS = frozenset((EntryKind.MESSAGE, EntryKind.ROSTER, EntryKind.VOID))
 _NO_STAYS: Mapping[UserId, Intervals] = {}
+_NEW_WINDOW = Window()
 
 
 class Draft(NamedTuple):
@@ -113,20 +117,27 @@ class Draft(NamedTuple):
     own: Mapping[DeviceId, bytes] | None = None
 
     def check(self) -> None:
-        """Look at what a peer sent, before it enters a turn; `post` relies on it.
+        """Look at what a peer sent, before it enters a turn; `post` relies on it. See `check_post`."""
+        check_post(self.kind, self.change, self.shared, self.own)
 
-        Raises:
-            MalformedFrameError: The kind is not for peers, a field is there that the kind has not, or it is too much.
-        """
-        if self.kind not in _KINDS_OF_PEERS:
-            raise MalformedFrameError(f"no device posts a {self.kind.name}", frame="SEND")
-        if (self.change is not None) != (self.kind is EntryKind.ROSTER):
-            raise MalformedFrameError("a roster post has a change, and nothing else has", frame="SEND")
-        if self.kind is not EntryKind.MESSAGE and self.shared is not None:
-            raise MalformedFrameError("only a message has a shared ciphertext", frame="SEND")
-        if self.change is not None:
-            check_change(self.change)
-        check_bodies(self.shared, self.own)
+
+def check_post(
+    kind: EntryKind, change: RosterChange | None, shared: bytes | None, own: Mapping[DeviceId, bytes] | None
+) -> None:
+    """Look at what a peer sent, before it enters a turn.
+
+    Raises:
+        MalformedFrameError: The kind is not for peers, a field is there that the kind has not, or it is too much.
+    """
+    if kind not in _KINDS_OF_PEERS:
+        raise MalformedFrameError(f"no device posts a {kind.name}", frame="SEND")
+    if (change is not None) != (kind is EntryKind.ROSTER):
+        raise MalformedFrameError("a roster post has a change, and nothing else has", frame="SEND")
+    if kind is not EntryKind.MESSAGE and shared is not None:
+        raise MalformedFrameError("only a message has a shared ciphertext", frame="SEND")
+    if change is not None:
+        check_change(change)
+    check_bodies(shared, own)
 
 
 # ---- posting --------------------------------------------------------------------------------------------------------
@@ -146,18 +157,15 @@ def post(
     fused: bool = False,
     keep_row: bool = True,
 ) -> Step[PostAnswer, Conversation]:
-    """Decide about a post.
+    """Decide about a post: `judge`, and `place` what it lets through.
 
     Args:
         conversation: The head.
         draft: What is to be posted, checked.
-        window: The sender's window from its row, read at this version of the head; looked at only where
-            `needs_window_row` says so. `None`: there is no such row.
-        intervals: Of a ROSTER post: the stays of the users it names, read at this version; absent: none.
-        fused: The commit carries all its copies too, so the row is finished at once. Only when `is_finished`: fused
-            in front of an unfinished row, it would stand before that row in the inboxes.
-        keep_row: False: the row is not kept, because its copies are all there is to it. Only fused, and
-            only without a shared ciphertext.
+        window: See `judge`.
+        intervals: See `place`.
+        fused: See `place`.
+        keep_row: See `place`.
 
     Returns:
         The answer; with `Posted` and with `Voided` for a VOID the next head, and the rows to put.
@@ -167,15 +175,59 @@ def post(
     """
     if fused:
         _check_finished(conversation)
-    if not keep_row and (not fused or draft.own is None or draft.shared is not None or draft.change is not None):
-        raise UsageError("a row that is not kept has to be fused and to consist of own copies only")
-    known = conversation.window_of(draft.sender) or window or Window()
+    answer = judge(conversation, draft, window=window)
+    if answer is not None:
+        return Step(answer, conversation)
+    return place(conversation, draft, window=window, intervals=intervals, fused=fused, keep_row=keep_row)
+
+
+def judge(
+    conversation: Conversation, draft: Draft, *, window: Window | None = None
+) -> Repeat | Voided | Refusal | None:
+    """Say what a post gets that takes no place: it is a repeat, or is refused. `None`: it may be placed.
+
+    Args:
+        conversation: The head.
+        draft: What is to be posted, checked.
+        window: The sender's window from its row, read at this version of the head; looked at only where
+            `needs_window_row` says so. `None`: there is no such row.
+    """
+    known = conversation.window_of(draft.sender) or window or _NEW_WINDOW
     seq = known.seq_of(draft.message_id)
     if seq is not None:
-        return Step(Repeat(seq) if seq else Voided(), conversation)
-    refusal = _refusal(conversation, draft, known)
-    if refusal is not None:
-        return Step(refusal, conversation)
+        return Repeat(seq) if seq else Voided()
+    return _refusal(conversation, draft, known)
+
+
+def place(
+    conversation: Conversation,
+    draft: Draft,
+    *,
+    window: Window | None = None,
+    intervals: Mapping[UserId, Intervals] = _NO_STAYS,
+    fused: bool = False,
+    keep_row: bool = True,
+) -> Step[PostAnswer, Conversation]:
+    """Give a post its place, which `judge` let through at this version of the head: `Posted`, of a VOID `Voided`.
+
+    Args:
+        conversation: The head.
+        draft: What is to be posted, checked.
+        window: As in `judge`.
+        intervals: Of a ROSTER post: the stays of the users it names, read at this version; absent: none.
+        fused: The commit carries all its copies too, so the row is finished at once. Only when `is_finished`: fused
+            in front of an unfinished row, it would stand before that row in the inboxes.
+        keep_row: False: the row is not kept, because its copies are all there is to it. Only fused, and
+            only without a shared ciphertext.
+
+    Raises:
+        UsageError: `fused` or `keep_row` against their conditions.
+    """
+    if fused:
+        _check_finished(conversation)
+    if not keep_row and (not fused or draft.own is None or draft.shared is not None or draft.change is not None):
+        raise UsageError("a row that is not kept has to be fused and to consist of own copies only")
+    known = conversation.window_of(draft.sender) or window or _NEW_WINDOW
     if draft.kind is EntryKind.VOID:
         after, evicted = fitted(conversation._replace(windows=_windows(conversation, draft, known, 0)))
         return Step(Voided(), after, evicted)

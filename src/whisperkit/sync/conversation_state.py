@@ -85,9 +85,10 @@ class Conversation(NamedTuple):
 
     def fenced(self, owner: Owner) -> Fenced | None:
         """Whether posts by this incarnation are refused."""
-        above = max(
-            [self.fenced_below, *(fence.incarnation for fence in self.fences if fence.gateway == owner.gateway)]
-        )
+        above = self.fenced_below
+        for fence in self.fences:
+            if fence.gateway == owner.gateway and fence.incarnation > above:
+                above = fence.incarnation
         return Fenced(above) if owner.incarnation <= above else None
 
 
