@@ -18,7 +18,7 @@ ARGS ?=
 WORKERS ?= 2
 FUZZ_INPUTS ?= 1000000
 
-.PHONY: help demo test check lint types contracts serve doctor chat bot bot-node fastapi fastapi-talk docs fuzz interop bench-ratchet bench-imports clean
+.PHONY: help demo test check lint types typing contracts serve doctor chat bot bot-node fastapi fastapi-talk docs fuzz interop bench-ratchet bench-imports clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
@@ -57,6 +57,9 @@ lint: $(VENV)/.dev
 
 types: $(VENV)/.dev
 	@$(BIN)/mypy; found=$$?; $(BIN)/pyright && exit $$found
+
+typing: $(VENV)/.dev  ## what mypy, pyright, pyrefly and ty say to users of the installed wheel
+	@$(BIN)/python -m tests.typing.check
 
 contracts: $(VENV)/.dev
 	@$(BIN)/lint-imports --no-logo

@@ -191,7 +191,7 @@ print(len(report.passed) + len(report.skipped) - 2 * len(PARTITION_CHECKS))
 
 
 def test_the_simulator_comes_with_the_extra_of_its_name(author: Path, tmp_path: Path) -> None:
-    command = [author, "-I", "-m", "whisperkit.testing", "simulate", "--seed", "7"]
-    run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    arguments = ["-I", "-m", "whisperkit.testing", "simulate", "--seed", "7"]
+    run = subprocess.run([author, *arguments], cwd=tmp_path, capture_output=True, text=True, check=False)
 
     assert (run.returncode, run.stdout.split()[:3]) == (0, ["held", "seed", "7,"])
