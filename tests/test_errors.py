@@ -3,6 +3,7 @@ from __future__ import annotations
 import inspect
 import re
 import traceback
+from typing import get_args
 
 import pytest
 
@@ -20,6 +21,7 @@ from whisperkit.errors import (
     TransportError,
     UnsupportedVersionError,
     UntrustedIdentityError,
+    UsageCode,
     UsageError,
     WhisperError,
 )
@@ -31,6 +33,7 @@ ROOM = ConversationId("room")
 
 # One of each, with what its text has to say.
 SAID: list[tuple[WhisperError, str]] = [
+    (UsageError("outbox_seq starts at 1, got 0", code="usage.outbox-seq"), "outbox_seq starts at 1, got 0"),
     (NoSessionError(remote=LAPTOP, known=1), f"no session with {LAPTOP}; known devices of that user: 1"),
     (errors.NoSenderKeyError(remote=PHONE, distribution="d"), f"no sender key of {PHONE} for distribution d"),
     (
@@ -104,13 +107,36 @@ def test_below_a_traceback_stand_what_to_do_and_the_code(error: WhisperError) ->
     printed = "".join(traceback.format_exception(error)).splitlines()
 
     name = f"{type(error).__module__}.{type(error).__name__}"
-    assert printed[-3:] == [f"{name}: {error}", error.advice, f"code: {error.code}"]
+    told = [f"{name}: {error}", error.advice, f"code: {error.code}"]
+    assert printed[-len(error.__notes__) - 1 :] == [line for line in told if line is not None]
 
 
 def test_a_wrong_call_is_told_by_its_text_and_its_code_alone() -> None:
-    printed = "".join(traceback.format_exception(UsageError("outbox_seq starts at 1, got 0"))).splitlines()
+    error = UsageError("a conversation has members, got none")
+    looked_up = UsageError("outbox_seq starts at 1, got 0", code="usage.outbox-seq")
 
-    assert printed == ["whisperkit.errors.UsageError: outbox_seq starts at 1, got 0", "code: usage"]
+    printed = "".join(traceback.format_exception(error) + traceback.format_exception(looked_up)).splitlines()
+
+    assert printed == [
+        "whisperkit.errors.UsageError: a conversation has members, got none",
+        "code: usage",
+        "whisperkit.errors.UsageError: outbox_seq starts at 1, got 0",
+        "code: usage.outbox-seq",
+    ]
+
+
+def test_a_mistake_with_a_code_of_its_own_says_what_was_wrong_and_what_to_do() -> None:
+    silent = [code for code, texts in UsageError.misuses.items() if not all(text.endswith(".") for text in texts)]
+
+    assert set(UsageError.misuses) == set(get_args(UsageCode))
+    assert silent == []
+
+
+def test_the_code_of_one_mistake_is_not_that_of_others() -> None:
+    looked_up, other = UsageError("x", code="usage.outbox-seq"), UsageError("x")
+
+    assert (looked_up.code, other.code, UsageError.code) == ("usage.outbox-seq", "usage", "usage")
+    assert {getattr(errors, name).code for name in errors.__all__}.isdisjoint(UsageError.misuses)
 
 
 def test_each_error_with_a_text_of_its_own_is_among_the_examples() -> None:
@@ -125,7 +151,7 @@ def test_an_error_documents_just_the_attributes_that_it_has(error: WhisperError)
         re.findall(r"^    (\w+): ", (inspect.getdoc(error) or "").partition("Attributes:")[2], re.MULTILINE)
     )
 
-    assert documented == vars(error).keys() - {"__notes__"}
+    assert documented == vars(error).keys() - {"__notes__", "code"}
 
 
 @pytest.mark.parametrize("turn", [UsageError, ActionRequiredError, PeerError, StoreError, TransportError])
@@ -218,6 +244,20 @@ CODES = {
     "WhisperError": "whisperkit",
 }
 
+USAGE_CODES = [
+    "usage.device-in-store",
+    "usage.identity",
+    "usage.message-type",
+    "usage.no-carrier",
+    "usage.no-such-message",
+    "usage.not-running",
+    "usage.outbox-seq",
+    "usage.spans-partitions",
+    "usage.too-large",
+    "usage.unhandled",
+]
+
 
 def test_codes_are_what_they_were() -> None:
     assert {name: getattr(errors, name).code for name in errors.__all__} == CODES
+    assert sorted(UsageError.misuses) == USAGE_CODES

@@ -15,9 +15,18 @@ from typing import Final, NamedTuple, TypeAlias
 
 import whisperkit
 from whisperkit import errors
-from whisperkit.errors import UsageError, WhisperError
+from whisperkit.errors import UsageCode, UsageError, WhisperError
 
-__all__ = ["Raisers", "attributes_of", "meaning_of", "public_errors", "raisers", "render_error", "render_errors"]
+__all__ = [
+    "Raisers",
+    "attributes_of",
+    "meaning_of",
+    "public_errors",
+    "raisers",
+    "render_error",
+    "render_errors",
+    "render_misuse",
+]
 
 SOURCE: Final = Path(whisperkit.__file__).parent
 
@@ -54,6 +63,7 @@ def render_errors() -> dict[str, str]:
     """All pages by their paths below the folder of generated pages."""
     tree, found = public_errors(), raisers(SOURCE)
     pages = {f"errors/{error.code}.md": render_error(error, tree, found[error.__name__]) for error in tree}
+    pages |= {f"errors/{code}.md": render_misuse(code, found[code]) for code in UsageError.misuses}
     return {"errors.md": _index(tree), **pages}
 
 
@@ -62,11 +72,21 @@ def _index(tree: Sequence[type[WhisperError]]) -> str:
         "# Errors by code",
         "Each error has a `code`, which never changes, and a page of that name.\n"
         "An error ends with it: below the traceback stand what to do, and `code: ` with the code.",
-        "| code | error | happens when |\n|---|---|---|\n"
-        + "\n".join(f"| {_page(error)} | `{error.__name__}` | {_summary(error)} |" for error in tree),
-        "```{toctree}\n:hidden:\n\n" + "\n".join(f"errors/{error.code}" for error in tree) + "\n```",
+        "| code | error | happens when |\n|---|---|---|\n" + "\n".join(_rows(tree)),
+        "```{toctree}\n:hidden:\n\n" + "\n".join(f"errors/{code}" for code in _codes(tree)) + "\n```",
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _codes(tree: Sequence[type[WhisperError]]) -> list[str]:
+    return sorted([*(error.code for error in tree), *UsageError.misuses])
+
+
+def _rows(tree: Sequence[type[WhisperError]]) -> list[str]:
+    rows = {error.code: f"| {_page(error)} | `{error.__name__}` | {_summary(error)} |" for error in tree}
+    for code, (meaning, _) in UsageError.misuses.items():
+        rows[code] = f"| {_link(code)} | `UsageError` | {meaning} |"
+    return [rows[code] for code in _codes(tree)]
 
 
 def render_error(error: type[WhisperError], tree: Sequence[type[WhisperError]], raised: Raisers) -> str:
@@ -90,9 +110,33 @@ def render_error(error: type[WhisperError], tree: Sequence[type[WhisperError]], 
     ]
     if attributes := attributes_of(error):
         parts += ["## Attributes", "\n".join(f"- `{name}`: {text}" for name, text in attributes.items())]
-    if kinds:
-        parts += ["## Kinds", "\n".join(f"- {_page(kind)}: {_summary(kind)}" for kind in kinds)]
+    below = [f"- {_page(kind)}: {_summary(kind)}" for kind in kinds]
+    if error is UsageError:
+        below += [f"- {_link(code)}: {meaning}" for code, (meaning, _) in UsageError.misuses.items()]
+    if below:
+        parts += ["## Kinds", "\n".join(below)]
     parts += ["## Raised by", *_raised(raised)]
+    return "\n\n".join(parts) + "\n"
+
+
+def render_misuse(code: UsageCode, raised: Raisers) -> str:
+    """The page of a mistake that has a code of its own.
+
+    Args:
+        code: Of which.
+        raised: By whom.
+    """
+    meaning, advice = UsageError.misuses[code]
+    parts = [
+        f"({code})=",
+        f"# `{code}`",
+        f"{{py:exc}}`whisperkit.errors.UsageError`, a kind of {_page(UsageError)}.",
+        meaning,
+        "## What to do",
+        advice,
+        "## Raised by",
+        *_raised(raised),
+    ]
     return "\n\n".join(parts) + "\n"
 
 
@@ -107,7 +151,11 @@ def _raised(raised: Raisers) -> Iterator[str]:
 
 
 def _page(error: type[WhisperError]) -> str:
-    return f"{{ref}}`{error.code} <{error.code}>`"
+    return _link(error.code)
+
+
+def _link(code: str) -> str:
+    return f"{{ref}}`{code} <{code}>`"
 
 
 def _summary(error: type[WhisperError]) -> str:
@@ -148,12 +196,14 @@ def _section(doc: str, name: str) -> str:
 
 
 def raisers(source: Path) -> Mapping[str, Raisers]:
-    """Who raises each of the public errors, by the names of their classes, in the source of a package.
+    """Who raises each of the public errors, in the source of a package.
 
-    What is made for tests of others (`testing`) does not count.
+    They go by the names of their classes, and mistakes with a code of their own by that. What is made for tests of
+    others (`testing`) does not count.
     """
-    public: dict[str, set[str]] = {name: set() for name in errors.__all__}
-    modules: dict[str, set[str]] = {name: set() for name in errors.__all__}
+    keys = (*errors.__all__, *UsageError.misuses)
+    public: dict[str, set[str]] = {key: set() for key in keys}
+    modules: dict[str, set[str]] = {key: set() for key in keys}
     for path in sorted(source.rglob("*.py")):
         parts = path.relative_to(source).with_suffix("").parts
         if parts[0] == "testing" or any(part.startswith("_") for part in parts):
@@ -167,7 +217,7 @@ def raisers(source: Path) -> Mapping[str, Raisers]:
                     modules[error].add(module)
                 else:
                     public[error].add(f"{module}.{name}")
-    return {name: Raisers(tuple(sorted(public[name])), tuple(sorted(modules[name]))) for name in errors.__all__}
+    return {key: Raisers(tuple(sorted(public[key])), tuple(sorted(modules[key]))) for key in keys}
 
 
 def _exported(module: ast.Module) -> frozenset[str]:
@@ -202,6 +252,9 @@ def _said(function: _Function) -> set[str]:
 
 
 def _made(function: _Function) -> set[str]:
-    """Errors that are made in a body, also in the functions inside of it."""
-    calls = (node.func for node in ast.walk(function) if isinstance(node, ast.Call))
-    return {call.id for call in calls if isinstance(call, ast.Name)} & set(errors.__all__)
+    """Errors that are made in a body, also in the functions inside of it; with the codes that they are given."""
+    calls = [node for node in ast.walk(function) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)]
+    codes = {ast.unparse(word.value).strip("'") for call in calls for word in call.keywords if word.arg == "code"}
+    return {ast.unparse(call.func) for call in calls}.intersection(errors.__all__) | codes.intersection(
+        UsageError.misuses
+    )

@@ -197,5 +197,5 @@ class AnyioRuntime:
 
     def _running(self) -> anyio.abc.TaskGroup:
         if self._group is None:
-            raise UsageError("the runtime is not open; use it in an async with")
+            raise UsageError("the runtime is not open; use it in an async with", code="usage.not-running")
         return self._group

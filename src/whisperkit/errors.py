@@ -15,7 +15,8 @@ a plaintext.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import TYPE_CHECKING, ClassVar
+from types import MappingProxyType
+from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias
 
 if TYPE_CHECKING:
     from whisperkit.ids import ConversationId, DeviceId, UserId
@@ -75,7 +76,7 @@ class WhisperError(Exception):
         advice: What to do about it; attached as a note to each error. An error without its own has that of its base.
     """
 
-    code: ClassVar[str] = "whisperkit"
+    code: str = "whisperkit"
     advice: ClassVar[str | None] = None
 
     def __init__(self, message: str) -> None:
@@ -88,10 +89,83 @@ class WhisperError(Exception):
 # ---- the caller -----------------------------------------------------------------------------------------------------
 
 
+UsageCode: TypeAlias = Literal[
+    "usage.device-in-store",
+    "usage.identity",
+    "usage.message-type",
+    "usage.no-carrier",
+    "usage.no-such-message",
+    "usage.not-running",
+    "usage.outbox-seq",
+    "usage.spans-partitions",
+    "usage.too-large",
+    "usage.unhandled",
+]
+"""The mistakes that have a page of their own."""
+
+
 class UsageError(WhisperError):
-    """The caller broke the contract of a call: fix the program."""
+    """The caller broke the contract of a call: fix the program. Its text says what the call takes, and what it got.
+
+    There is one class for all such mistakes, since no program catches them one by one; those that people look up have
+    a code of their own instead of ``usage``.
+    """
 
     code = "usage"
+    # By code: what was wrong, and what to do instead. For the pages: a text of this error needs no note.
+    misuses: ClassVar[Mapping[UsageCode, tuple[str, str]]] = MappingProxyType(
+        {
+            "usage.device-in-store": (
+                "A store has no device, or has one already, or has another than the one that was asked for.",
+                "Make a device in an empty store with create, and go on with it with open; each device has a store, or "
+                "a partition of one, that is its own.",
+            ),
+            "usage.identity": (
+                "A device was used before it had an identity key, or was given a second one.",
+                "Call create_identity once and save what it returns; then hand the saved records in with each call.",
+            ),
+            "usage.message-type": (
+                "An encrypted message was given to a call for another type of message.",
+                "Look at the type: SENDER_KEY goes to group_decrypt, PREKEY and WHISPER go to decrypt; what came "
+                "sealed and says that something could not be decrypted goes to decryption_error.",
+            ),
+            "usage.no-carrier": (
+                "A client that was made without blobs was asked to carry an attachment.",
+                "Make the client with blobs=, which moves encrypted bytes to and from your server.",
+            ),
+            "usage.no-such-message": (
+                "A message that was named is not there, or is not in the state that the call is for.",
+                "Take ids and numbers from what send returned or from the history; only a message that failed can be "
+                "sent again or given up.",
+            ),
+            "usage.not-running": (
+                "A service or a runtime was used before it was opened, or after it was closed.",
+                "Use it inside of its async with.",
+            ),
+            "usage.outbox-seq": (
+                "An outbox number is below 1, or belongs to a message that was given up.",
+                "Number what a device sends into one conversation 1, 2, 3 and so on; a number belongs to its message "
+                "for good, whatever became of it. The Outbox does this by itself.",
+            ),
+            "usage.spans-partitions": (
+                "A store whose spans_partitions is false was handed several changes in one commit.",
+                "Commit one change at a time, or let transact do it; say spans_partitions = True if the database can.",
+            ),
+            "usage.too-large": (
+                "Something is larger than the limit that its text names.",
+                "Make it smaller, or cut it into pieces; the limits are constants, and their comments say why.",
+            ),
+            "usage.unhandled": (
+                "messages() was called on a client that keeps no messages until they are handled.",
+                "Make the client with keeps_unhandled=True, as a bot does; events() shows what comes without it.",
+            ),
+        }
+    )
+
+    def __init__(self, message: str, *, code: UsageCode | None = None) -> None:
+        if code is not None:
+            self.code = code
+        super().__init__(message)
 
 
 # ---- do something, then call again ----------------------------------------------------------------------------------

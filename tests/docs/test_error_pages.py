@@ -14,6 +14,7 @@ from whisperkit.errors import (
     NoSessionError,
     PeerError,
     StoreError,
+    UsageCode,
     UsageError,
     WhisperError,
 )
@@ -28,7 +29,7 @@ def without_page(pages: dict[str, str], names: list[str]) -> list[str]:
 
 def test_every_public_error_has_a_page() -> None:
     assert without_page(PAGES, errors.__all__) == []
-    assert len(PAGES) == 1 + len(errors.__all__)
+    assert len(PAGES) == 1 + len(errors.__all__) + len(UsageError.misuses)
 
 
 def test_an_error_without_a_page_is_found() -> None:
@@ -56,6 +57,26 @@ def test_the_list_leads_to_every_page() -> None:
     for error in public_errors():
         assert f"{{ref}}`{error.code} <{error.code}>` | `{error.__name__}` | " in index
         assert f"\nerrors/{error.code}\n" in index
+
+
+@pytest.mark.parametrize("code", UsageError.misuses)
+def test_a_mistake_that_is_looked_up_has_a_page_of_its_own(code: UsageCode) -> None:
+    meaning, advice = UsageError.misuses[code]
+    page = PAGES[f"errors/{code}.md"]
+
+    assert page.startswith(f"({code})=\n\n# `{code}`\n\n{{py:exc}}`whisperkit.errors.UsageError`")
+    assert f"\n\n{meaning}\n\n## What to do\n\n{advice}\n\n## Raised by\n\n" in page
+    assert f"- {{ref}}`{code} <{code}>`: {meaning}" in PAGES["errors/usage.md"]
+    assert f"| {{ref}}`{code} <{code}>` | `UsageError` | {meaning} |" in PAGES["errors.md"]
+
+
+@pytest.mark.parametrize("code", UsageError.misuses)
+def test_a_code_of_its_own_is_of_a_mistake_that_can_be_made(code: UsageCode) -> None:
+    assert "the library itself never does" not in PAGES[f"errors/{code}.md"]
+
+
+def test_the_page_of_a_mistake_names_who_finds_it() -> None:
+    assert "- {py:obj}`whisperkit.service.service.MessageService.send`\n" in PAGES["errors/usage.outbox-seq.md"]
 
 
 def test_attributes_are_told_with_their_meaning_and_nothing_else_is() -> None:
@@ -109,6 +130,10 @@ class Thing:
     def __init__(self):
         raise NoSessionError(remote=self)
 
+    def count(self, number):
+        """Count it."""
+        raise UsageError(f"got {number}", code="usage.outbox-seq")
+
     def turn(self):
         """Turn it."""
         def inner():
@@ -145,7 +170,8 @@ def test_who_says_it_or_does_it_is_found_and_private_ones_by_their_module(source
         "PeerError": Raisers(("pack.one.read",), ()),
         "NoSessionError": Raisers(("pack.one.Thing",), ()),
         "StoreError": Raisers(("pack.one.Thing.turn",), ()),
-        "UsageError": Raisers((), ("pack.one",)),
+        "UsageError": Raisers(("pack.one.Thing.count",), ("pack.one",)),
+        "usage.outbox-seq": Raisers(("pack.one.Thing.count",), ()),
         "ConflictError": Raisers((), ("pack.one",)),
         "TransportError": Raisers((), ("pack.one",)),
         "DuplicateMessageError": Raisers((), ("pack.one",)),

@@ -134,7 +134,7 @@ class Uploads:
     @property
     def _carrier(self) -> BlobTransfer:
         if self._transfer is None:
-            raise UsageError("this client was made without a carrier of attachments")
+            raise UsageError("this client was made without a carrier of attachments", code="usage.no-carrier")
         return self._transfer
 
 

@@ -281,7 +281,7 @@ class Client:
         record = await self._at.records.read(look)
         content = None if record is None else record.what
         if record is None or not record.failed or content is None:
-            raise UsageError(f"message {message_id} has not failed")
+            raise UsageError(f"message {message_id} has not failed", code="usage.no-such-message")
         return await self._write(conv, content)
 
     async def discard(self, conv: ConversationId, message_id: MessageId) -> None:
@@ -295,7 +295,7 @@ class Client:
             return await history.discard(turn, conv, message_id, self.device)
 
         if not await self._at.records.run(work):
-            raise UsageError(f"message {message_id} has not failed")
+            raise UsageError(f"message {message_id} has not failed", code="usage.no-such-message")
 
     # ---- reading ----
 
@@ -362,7 +362,7 @@ class Client:
             UsageError: More than a server tells of.
         """
         if len(users) > MAX_USERS:
-            raise UsageError(f"{len(users)} users cannot be watched; the limit is {MAX_USERS}")
+            raise UsageError(f"{len(users)} users cannot be watched; the limit is {MAX_USERS}", code="usage.too-large")
         self._greeter.watched = tuple(users)
         self._at.say([frames.Watch(self._greeter.watched)])
 
@@ -463,7 +463,9 @@ class Client:
             UsageError: The client was made without `keeps_unhandled`.
         """
         if not self._keeps_unhandled:
-            raise UsageError("make the client with keeps_unhandled=True to have messages wait to be handled")
+            raise UsageError(
+                "make the client with keeps_unhandled=True to have messages wait to be handled", code="usage.unhandled"
+            )
         return Arrivals(self._at.records, self._at.listen(), mint=self._at.mint, finish=self._handle)
 
     async def _handle(self, number: int, answers: list[Answer]) -> None:

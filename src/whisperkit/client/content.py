@@ -168,7 +168,7 @@ def check_content(content: Content) -> bytes:
     if isinstance(content, Text) and not content.text:
         raise UsageError("a text has at least one character")
     if len(data) > MAX_CONTENT_BYTES or not _is_readable(data):
-        raise UsageError(f"a message has at most {MAX_CONTENT_BYTES} bytes, got {len(data)}")
+        raise UsageError(f"a message has at most {MAX_CONTENT_BYTES} bytes, got {len(data)}", code="usage.too-large")
     return data
 
 

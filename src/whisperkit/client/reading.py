@@ -140,5 +140,5 @@ class Reader:
 
         found = await self._at.records.read(look)
         if found is None:
-            raise UsageError(f"there is no message {message_id} in {conv}")
+            raise UsageError(f"there is no message {message_id} in {conv}", code="usage.no-such-message")
         return found

@@ -65,7 +65,9 @@ class SessionManager:
         """
         found = (await store.heads([_POINTER])).get(_POINTER)
         if found is not None:
-            raise UsageError(f"the store holds {found.state.decode(errors='replace')} already; open it")
+            raise UsageError(
+                f"the store holds {found.state.decode(errors='replace')} already; open it", code="usage.device-in-store"
+            )
         manager = cls._over(store, device, runtime)
 
         async def create(turn: Turn) -> None:
@@ -94,13 +96,13 @@ class SessionManager:
         """
         found = (await store.heads([_POINTER])).get(_POINTER)
         if found is None:
-            raise UsageError("there is no device in the store; create it")
+            raise UsageError("there is no device in the store; create it", code="usage.device-in-store")
         try:
             there = DeviceId.parse(found.state.decode())
         except (ValueError, MalformedIdError) as error:
             raise CorruptStateError(kind="device", reason=str(error)) from None
         if device not in (None, there):
-            raise UsageError(f"the store holds {there}, not {device}")
+            raise UsageError(f"the store holds {there}, not {device}", code="usage.device-in-store")
         return cls._over(store, there, runtime)
 
     @classmethod

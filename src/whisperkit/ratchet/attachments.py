@@ -139,7 +139,7 @@ class AttachmentEncryptor:
         self._check_open()
         self._size += len(data)
         if self._size > MAX_ATTACHMENT_BYTES:
-            raise UsageError(f"an attachment has at most {MAX_ATTACHMENT_BYTES} bytes")
+            raise UsageError(f"an attachment has at most {MAX_ATTACHMENT_BYTES} bytes", code="usage.too-large")
         pending = self._pending + data
         start = 0
         out: list[bytes] = []
@@ -169,7 +169,7 @@ class AttachmentEncryptor:
         if not self._is_final:
             raise UsageError("finalize comes before pointer")
         if max(len(name), len(media_type)) > MAX_NAME_CHARS:
-            raise UsageError(f"name and media type have at most {MAX_NAME_CHARS} characters")
+            raise UsageError(f"name and media type have at most {MAX_NAME_CHARS} characters", code="usage.too-large")
         return AttachmentPointer(self._key, self._digest.digest(), self._size, name, media_type)
 
     def _seal(self, chunk: bytes, *, is_last: bool) -> bytes:

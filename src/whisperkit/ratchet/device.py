@@ -160,7 +160,7 @@ class Device:
             UsageError: It has some.
         """
         if IDENTITY_KEY in records:
-            raise UsageError(f"{self.device_id} has an identity already")
+            raise UsageError(f"{self.device_id} has an identity already", code="usage.identity")
         pair = generate(random_bytes=self._random_bytes)
         registration_id = int.from_bytes(self._random_bytes(4), "big") % MAX_REGISTRATION_ID + 1
         identity = LocalIdentity(pair, registration_id, next_prekey=1)
@@ -350,7 +350,7 @@ class Device:
                 case MessageType.WHISPER:
                     return self._open(records, message.body, sender, wall_ms)
                 case MessageType.SENDER_KEY:
-                    raise UsageError("a group message goes to group_decrypt")
+                    raise UsageError("a group message goes to group_decrypt", code="usage.message-type")
                 case _:
                     assert_never(message.type)
         except DuplicateMessageError as error:
@@ -448,7 +448,10 @@ class Device:
 
     def _identity(self, records: Records) -> LocalIdentity:
         if IDENTITY_KEY not in records:
-            raise UsageError(f"{self.device_id} has no identity yet, or it was not loaded; create_identity makes it")
+            raise UsageError(
+                f"{self.device_id} has no identity yet, or it was not loaded; create_identity makes it",
+                code="usage.identity",
+            )
         return decode_local_identity(records[IDENTITY_KEY])
 
     def _check_trusted(self, records: Records, remote: DeviceId, found: PublicKey) -> None:
@@ -528,5 +531,5 @@ def _from_sender(error: DuplicateMessageError, sender: DeviceId) -> DuplicateMes
 
 def _sender_key_message(message: CiphertextMessage) -> SenderKeyMessage:
     if message.type != MessageType.SENDER_KEY:
-        raise UsageError("only a group message goes to group_decrypt")
+        raise UsageError("only a group message goes to group_decrypt", code="usage.message-type")
     return SenderKeyMessage.decode(message.body)

@@ -21,7 +21,7 @@ def export_identity(records: Records) -> KeyPair:
         UsageError: There is no identity, or it was not loaded.
     """
     if IDENTITY_KEY not in records:
-        raise UsageError("there is no identity to export")
+        raise UsageError("there is no identity to export", code="usage.identity")
     return decode_local_identity(records[IDENTITY_KEY]).pair
 
 
@@ -42,7 +42,7 @@ def import_identity(records: Records, private: bytes, *, registration_id: int, n
         InvalidKeyError: The key is none.
     """
     if IDENTITY_KEY in records:
-        raise UsageError("the device has an identity already")
+        raise UsageError("the device has an identity already", code="usage.identity")
     if not 1 <= registration_id <= MAX_REGISTRATION_ID:
         raise UsageError(f"a registration id is 1 to {MAX_REGISTRATION_ID}, got {registration_id}")
     identity = LocalIdentity(key_pair(private), registration_id, next_prekey)

@@ -188,7 +188,7 @@ class MessageService:
     @property
     def _serving(self) -> Gateway:
         if self._gateway is None:
-            raise UsageError("the service is not running; use it in an async with")
+            raise UsageError("the service is not running; use it in an async with", code="usage.not-running")
         return self._gateway
 
     # ---- users and conversations ----
@@ -308,7 +308,7 @@ class MessageService:
             PeerError: The body is larger than a message may be.
         """
         if outbox_seq is not None and outbox_seq < 1:
-            raise UsageError(f"outbox_seq starts at 1, got {outbox_seq}")
+            raise UsageError(f"outbox_seq starts at 1, got {outbox_seq}", code="usage.outbox-seq")
         if message_id is None:
             message_id = self._derived_id(sender, conversation, outbox_epoch, outbox_seq)
         send = frames.Send(
@@ -397,7 +397,7 @@ class MessageService:
         gateway = self._serving
         rows = await gateway.catchup.posts(conversation, [post_span(seq - 1, seq)], limit=1)
         if not rows or rows[0].sender is None:
-            raise UsageError(f"no message {seq} is kept in {conversation}")
+            raise UsageError(f"no message {seq} is kept in {conversation}", code="usage.no-such-message")
         stays = await gateway.membership.stays(conversation)
         audience = [user for user, intervals in stays.items() if is_in_audience(intervals, seq)]
         name = conversations.partition(conversation)
@@ -481,7 +481,7 @@ def _posted_seq(
         case NoSuchUser(user):
             raise NoSuchUserError(user=user)
         case Voided():
-            raise UsageError("the message was given up under this number")
+            raise UsageError("the message was given up under this number", code="usage.outbox-seq")
         case _:
             raise OutcomeUnknownError("post")
 

@@ -291,7 +291,10 @@ class WorkingSet:
                 continue
             state = entry.codec.encode(entry.state)
             if len(state) > MAX_STATE_BYTES:
-                raise UsageError(f"the state of {partition} takes {len(state)} bytes; the limit is {MAX_STATE_BYTES}")
+                raise UsageError(
+                    f"the state of {partition} takes {len(state)} bytes; the limit is {MAX_STATE_BYTES}",
+                    code="usage.too-large",
+                )
             put = tuple(Row(key, value) for key, value in entry.puts.items())
             changes.append(Change(partition, entry.version, state, put, tuple(entry.deletes), entry.drop))
         return changes

@@ -191,7 +191,7 @@ def check_changes(changes: Sequence[Change], *, spans_partitions: bool) -> None:
         UsageError: With the two numbers that disagree.
     """
     if len(changes) > 1 and not spans_partitions:
-        raise UsageError(f"the store takes one change in a commit, got {len(changes)}")
+        raise UsageError(f"the store takes one change in a commit, got {len(changes)}", code="usage.spans-partitions")
     for one, other in pairwise(changes):
         if one.partition >= other.partition:
             raise UsageError(
@@ -206,12 +206,16 @@ def _check_change(change: Change) -> None:
     if not (name.isascii() and 1 <= len(name) <= MAX_PARTITION_CHARS):
         raise UsageError(f"a partition name has 1 to {MAX_PARTITION_CHARS} ASCII characters, got {len(name)}")
     if len(change.state) > MAX_STATE_BYTES:
-        raise UsageError(f"the state of {name} has {len(change.state)} bytes; the limit is {MAX_STATE_BYTES}")
+        raise UsageError(
+            f"the state of {name} has {len(change.state)} bytes; the limit is {MAX_STATE_BYTES}", code="usage.too-large"
+        )
     for key, value in change.put:
         if not 1 <= len(key) <= MAX_KEY_BYTES:
             raise UsageError(f"a row key in {name} has {len(key)} bytes; the limits are 1 and {MAX_KEY_BYTES}")
         if len(value) > MAX_VALUE_BYTES:
-            raise UsageError(f"a row in {name} has {len(value)} bytes; the limit is {MAX_VALUE_BYTES}")
+            raise UsageError(
+                f"a row in {name} has {len(value)} bytes; the limit is {MAX_VALUE_BYTES}", code="usage.too-large"
+            )
     put = {key for key, _ in change.put}
     if len(put) < len(change.put) or not put.isdisjoint(change.delete):
         raise UsageError(f"a key in {name} is put twice, or put and deleted")

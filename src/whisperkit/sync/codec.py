@@ -238,7 +238,9 @@ def _split(parts: Sequence[P], *, room: int, separator: int = 0) -> list[list[P]
     for part in parts:
         size = len(part) + separator
         if size > room:
-            raise UsageError(f"a frame of {len(part)} bytes cannot be sent; the limit is {room}")
+            raise UsageError(
+                f"a frame of {len(part)} bytes cannot be sent; the limit is {room}", code="usage.too-large"
+            )
         if not groups or used + size > room or len(groups[-1]) == MAX_FRAMES:
             groups.append([])
             used = 0

@@ -38,5 +38,7 @@ class Stepwise:
             UsageError: There are several.
         """
         if len(changes) > 1:
-            raise UsageError(f"the store takes one change in a commit, got {len(changes)}")
+            raise UsageError(
+                f"the store takes one change in a commit, got {len(changes)}", code="usage.spans-partitions"
+            )
         await self._store.commit(changes)

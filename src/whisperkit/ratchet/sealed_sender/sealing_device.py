@@ -286,7 +286,9 @@ class SealingDevice:
         """
         message = unsealed.message
         if isinstance(message, PlaintextContent):
-            raise UsageError("a plaintext content is not encrypted: it goes to decryption_error")
+            raise UsageError(
+                "a plaintext content is not encrypted: it goes to decryption_error", code="usage.message-type"
+            )
         self._check_identity(records, unsealed)
         if message.type == MessageType.SENDER_KEY:
             return self.device.group_decrypt(records, message, sender=unsealed.sender)
@@ -309,7 +311,7 @@ class SealingDevice:
             PeerError: It is not of its form.
         """
         if not isinstance(unsealed.message, PlaintextContent):
-            raise UsageError("an encrypted message goes to decrypt")
+            raise UsageError("an encrypted message goes to decrypt", code="usage.message-type")
         self._check_identity(records, unsealed)
         return unsealed.message.decryption_error
 
@@ -317,7 +319,9 @@ class SealingDevice:
 
     def _pair(self, records: Records) -> KeyPair:
         if IDENTITY_KEY not in records:
-            raise UsageError(f"{self.device.device_id} has no identity yet, or it was not loaded")
+            raise UsageError(
+                f"{self.device.device_id} has no identity yet, or it was not loaded", code="usage.identity"
+            )
         return decode_local_identity(records[IDENTITY_KEY]).pair
 
     def _check_own(self, records: Records, certificate: SenderCertificate, wall_ms: int) -> KeyPair:
