@@ -88,6 +88,17 @@ def test_lists_name_the_devices_of_users_who_exist(lab: Lab) -> None:
     assert answer.lists[0].devices[1].identity_key == identity_key(LAPTOP)
 
 
+def test_a_device_without_a_key_is_not_listed_because_nobody_can_encrypt_for_it(lab: Lab) -> None:
+    alice, bot = lab.phone(ALICE), DeviceId.named("bot", 1)
+    lab.run(lab.g1.service.register(bot))
+
+    alice.say(frames.Devices(request(1), users(bot, BOB)))
+    lab.settle()
+
+    (answer,) = alice.all(frames.DeviceLists)
+    assert [(found.user, len(found.devices)) for found in answer.lists] == [(bot.user, 0), (BOB.user, 1)]
+
+
 # ---- linking --------------------------------------------------------------------------------------------------------
 
 

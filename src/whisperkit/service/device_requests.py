@@ -42,9 +42,12 @@ class DeviceRequests:
         match frame:
             case frames.Devices(request, users):
                 found = await self._people.existing(users)
+                # A device that the application let in without a key has none to list: nobody can encrypt for it.
                 lists = tuple(
                     frames.DeviceList(
-                        user, account.version, tuple(frames.ListedDevice(*d[:3]) for d in account.devices)
+                        user,
+                        account.version,
+                        tuple(frames.ListedDevice(*d[:3]) for d in account.devices if d.identity_key),
                     )
                     for user, account in found
                 )
