@@ -18,7 +18,7 @@ ARGS ?=
 WORKERS ?= 2
 FUZZ_INPUTS ?= 1000000
 
-.PHONY: help demo test check lint types typing contracts serve doctor chat bot bot-node fastapi fastapi-talk docs fuzz interop bench-ratchet bench-imports clean
+.PHONY: help demo test check lint types typing contracts serve doctor chat bot bot-node fastapi fastapi-talk django django-talk docs fuzz interop bench-ratchet bench-imports clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
@@ -41,11 +41,17 @@ bot: $(VENV)/.examples  ## run a bot, and the reference server with it (ARGS="--
 bot-node: $(NODE_MODULES)  ## chat with it from Node.js, on the official Signal library: make bot-node NAME=alice
 	@$$($(BIN)/python -m examples.bot.install --where) examples/bot/node/main.mjs $(NAME) pingbot $(ARGS)
 
-fastapi: $(VENV)/.examples  ## run a FastAPI back end on PostgreSQL, in two workers
+fastapi: $(VENV)/.frameworks  ## run a FastAPI back end on PostgreSQL, in two workers
 	@$(BIN)/python -m examples.fastapi_postgres $(ARGS)
 
-fastapi-talk: $(VENV)/.examples  ## be a person in a room of it: make fastapi-talk NAME=alice ROOM=lobby
+fastapi-talk: $(VENV)/.frameworks  ## be a person in a room of it: make fastapi-talk NAME=alice ROOM=lobby
 	@$(BIN)/python -m examples.fastapi_postgres.talk $(NAME) $(ROOM) $(ARGS)
+
+django: $(VENV)/.frameworks  ## run a Django site with a chat in it, through Channels
+	@$(BIN)/python -m examples.django_channels $(ARGS)
+
+django-talk: $(VENV)/.frameworks  ## be a person in a room of it: make django-talk NAME=alice ROOM=lobby
+	@$(BIN)/python -m examples.django_channels.talk $(NAME) $(ROOM) $(ARGS)
 
 test: $(VENV)/.test  ## run all tests, with the coverage gate (ARGS="-k cursor --no-cov" for some of them)
 	@$(BIN)/python -m pytest -n $(WORKERS) --cov $(ARGS)
@@ -109,7 +115,7 @@ $(VENV)/.pip:
 	@$(PIP) install --quiet --upgrade 'pip>=25.1'  # the first that knows --group
 	@touch $@
 
-$(VENV)/.examples $(VENV)/.test $(VENV)/.fuzz $(VENV)/.node $(VENV)/.interop $(VENV)/.docs $(VENV)/.dev: $(VENV)/.%: $(VENV)/.pip pyproject.toml
+$(VENV)/.examples $(VENV)/.frameworks $(VENV)/.test $(VENV)/.fuzz $(VENV)/.node $(VENV)/.interop $(VENV)/.docs $(VENV)/.dev: $(VENV)/.%: $(VENV)/.pip pyproject.toml
 	@echo "installing whisperkit and its dependency group $*"
 	@$(PIP) install --quiet --editable . --group $*
 	@touch $@

@@ -1,9 +1,9 @@
 """One device that speaks frames over a real WebSocket, and keeps exactly what a device has to keep.
 
-It proves itself by its identity key, numbers what it sends and repeats it until it is answered, checks the chain of
-tags of what comes, and comes back when the connection breaks. It encrypts nothing and stores nothing: what it sends
-is the caller's bytes, and its memory is the disk. Whatever the server does that it must not do is written into
-`faults`, so one run tells all that went wrong.
+It proves itself by its identity key, unless the application vouches for it, numbers what it sends and repeats it until
+it is answered, checks the chain of tags of what comes, and comes back when the connection breaks. It encrypts nothing
+and stores nothing: what it sends is the caller's bytes, and its memory is the disk. Whatever the server does that it
+must not do is written into `faults`, so one run tells all that went wrong.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from whisperkit.sync.cursor import Cursor, next_tag
 from whisperkit.sync.frames import Answer, EntryKind, Frame, MarkKind, RefusalReason
 from whisperkit.sync.outbox import MAX_IN_FLIGHT
 from whisperkit.sync.window import MAX_RECENT
-from whisperkit.transport import Link
+from whisperkit.transport import Connect, Link
 
 __all__ = ["FrameDevice", "Sending"]
 
@@ -54,10 +54,13 @@ class FrameDevice:
     Args:
         name: Of its user, from which its id is derived.
         url: Where the server is now; asked at every attempt.
+        vouched: The device, and how its links are opened, at an application that has checked who it is: it neither
+            registers nor proves itself then.
     """
 
-    def __init__(self, name: str, url: Callable[[], str]) -> None:
-        self.id = DeviceId.named(name, 1)
+    def __init__(self, name: str, url: Callable[[], str], *, vouched: tuple[DeviceId, Connect] | None = None) -> None:
+        self.id = DeviceId.named(name, 1) if vouched is None else vouched[0]
+        self._connect = None if vouched is None else vouched[1]
         self.keys: KeyPair = generate(random_bytes=os.urandom)
         self.cursor: Cursor | None = None
         self.head: Cursor | None = None
@@ -70,7 +73,7 @@ class FrameDevice:
         self.is_live = False
         self._url = url
         self._name = name
-        self._is_registered = False
+        self._is_registered = vouched is not None
         self._connection_no = 0
         self._connection = ClientConnection()
         self._link: Link | None = None
@@ -128,7 +131,7 @@ class FrameDevice:
     # ---- a connection ----
 
     async def _connected(self) -> None:
-        link = await connect(self._url(), timeout_s=5.0)()
+        link = await (self._connect or connect(self._url(), timeout_s=5.0))()
         try:
             self._connection = ClientConnection()
             await self._greet(link)
@@ -162,8 +165,10 @@ class FrameDevice:
         return frames.Register(self.id, public, REGISTRATION_ID, self._name, proof)
 
     def _hello(self, nonce: bytes) -> frames.Hello:
-        message = challenge_message(nonce, self.id, self._connection_no)
-        proof = sign(self.keys.private, message, random_bytes=os.urandom)
+        proof: bytes | None = None
+        if self._connect is None:
+            message = challenge_message(nonce, self.id, self._connection_no)
+            proof = sign(self.keys.private, message, random_bytes=os.urandom)
         return frames.Hello(frames.PROTOCOL_VERSION, self.id, self._connection_no, self.cursor, proof)
 
     async def _begin(self, link: Link) -> None:
