@@ -15,9 +15,7 @@ from whisperkit.errors import UsageError
 from whisperkit.runtime import Runtime
 from whisperkit.service import MessageService, ServiceConfig
 from whisperkit.stores import MemoryPartitions, Stores
-from whisperkit.testing import __main__ as command
 from whisperkit.testing.decisions import FAULTS, Decision, Plan, generate, shrink
-from whisperkit.testing.ledger import Violation
 from whisperkit.testing.sim_stores import opened
 from whisperkit.testing.simulator import simulate
 
@@ -182,51 +180,6 @@ async def open_store() -> AsyncGenerator[MemoryPartitions]:
     yield MemoryPartitions()
 
 
-class Watchful(MemoryPartitions):
-    """A store that finds out by itself what is wrong with it."""
-
-    async def commit(self, changes: object) -> None:
-        """Take nothing."""
-        raise Violation("law 1", "half of a commit was there")
-
-
-@asynccontextmanager
-async def open_watchful() -> AsyncGenerator[MemoryPartitions]:
-    """A maker of a store that fails at once."""
-    yield Watchful()
-
-
 def test_a_store_on_an_event_loop_takes_part_and_changes_nothing() -> None:
     with opened(open_store) as store:
         assert simulate(QUIET, store=store).trace == simulate(QUIET).trace
-
-
-# ---- the command line -----------------------------------------------------------------------------------------------
-
-
-def test_seeds_that_hold_say_so(capsys: pytest.CaptureFixture[str]) -> None:
-    code = command.main(
-        ["simulate", "--seed", "3", "--seeds", "2", "--messages", "3", "--faults", "2", "--seconds", "9"]
-    )
-
-    said = capsys.readouterr().out.splitlines()
-    assert code == 0
-    assert [line.split(",")[0] for line in said] == ["held       seed 3", "held       seed 4"]
-
-
-def test_a_seed_that_fails_is_shortened_kept_and_replayed(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(Path(__file__).parent)
-    stores = ["--stores", "test_simulator:open_watchful"]
-
-    code = command.main(["simulate", "--seed", "3", "--messages", "2", "--keep", str(tmp_path), *stores])
-
-    said = capsys.readouterr().out
-    (kept,) = tmp_path.glob("*.run")
-    assert code == 1
-    assert said.startswith("VIOLATION  seed 3")
-    assert f"kept in {kept}" in said
-    assert Plan.parse(kept.read_text()).decisions == ()
-    assert command.main(["replay", str(kept), *stores]) == 1
-    assert command.main(["replay", str(kept)]) == 0

@@ -9,10 +9,14 @@ from contextlib import contextmanager
 from functools import partial
 from importlib import import_module
 from pathlib import Path
+from typing import Final, cast
 
+from whisperkit.errors import UsageError
 from whisperkit.stores import MemoryPartitions, PartitionStore
-from whisperkit.testing.conformance import Maker
+from whisperkit.testing.conformance import LawBrokenError, Maker, name_of, run_conformance
+from whisperkit.testing.conformance_partitions import PARTITION_CHECKS
 from whisperkit.testing.decisions import Plan, generate, shrink
+from whisperkit.testing.ledger import Violation
 from whisperkit.testing.sim_stores import opened
 from whisperkit.testing.simulator import Outcome, simulate
 
@@ -20,18 +24,30 @@ __all__ = ["main"]
 
 Run = Callable[[Plan], Outcome]
 
+_ADVICE: Final = "put it in tests/regressions/ to keep it"
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run seeds or a kept run; 0 if all promises were kept, 1 if one broke."""
-    options = _parser().parse_args(arguments)
-    run: Run = partial(_run, _maker(options.stores))
-    if options.command == "replay":
-        return _report(run(Plan.parse(Path(options.file).read_text())))
+    """Run seeds or a kept run; 0 if all promises were kept, 1 if one broke, 2 if it was asked wrongly."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    try:
+        maker = _maker(options.stores)
+        kept = Plan.parse(Path(options.file).read_text()) if options.command == "replay" else None
+    except (OSError, UnicodeError, UsageError) as error:
+        parser.error(str(error))
+    run: Run = partial(_run, maker)
+    if kept is not None:
+        return _report(run(kept))
     for seed in range(options.seed, options.seed + options.seeds):
         plan = generate(seed, messages=options.messages, faults=options.faults, over_s=options.seconds)
         outcome = run(plan)
         if outcome.violation is not None:
-            return _shrunk(outcome, run, Path(options.keep))
+            _report(outcome)
+            if maker is not None:
+                print(f"  {'likely':<8} {_suspect(maker)}")
+            _keep(outcome, outcome.violation, run, Path(options.keep), stores=options.stores)
+            return 1
         print(_summary("held", outcome))
     return 0
 
@@ -58,7 +74,10 @@ def _maker(name: str | None) -> Maker[PartitionStore] | None:
         return None
     module, _, attribute = name.partition(":")
     sys.path.insert(0, ".")
-    maker: Maker[PartitionStore] = getattr(import_module(module), attribute)
+    try:
+        maker: Maker[PartitionStore] = getattr(import_module(module), attribute)
+    except (ValueError, ModuleNotFoundError, AttributeError) as error:
+        raise UsageError(f"--stores takes module:maker, got {name}: {error}") from error
     return maker
 
 
@@ -96,22 +115,41 @@ def _report(outcome: Outcome) -> int:
     return 1
 
 
-def _shrunk(outcome: Outcome, run: Run, folder: Path) -> int:
-    """Report a violation, and keep the shortest run that shows it."""
-    _report(outcome)
-    assert outcome.violation is not None  # that is why it is shrunk
-    kind = outcome.violation.kind
+def _suspect(maker: Maker[PartitionStore]) -> str:
+    """The first law that the kit finds broken, as what a store breaks there shows up as something else here."""
+    for check in PARTITION_CHECKS:
+        try:
+            run_conformance(maker, [check], print_line=lambda _: None)
+        except Exception as error:
+            found = _first_of(error)
+            if isinstance(found, LawBrokenError):
+                return (
+                    f'the store: in the conformance kit, "{str(found).partition(": expected ")[0]}" does not hold on it'
+                )
+            return f'the store: in the conformance kit, "{name_of(check)}" ends with {found!r}'
+    return "unknown: all laws of the conformance kit hold on this store"
+
+
+def _first_of(error: Exception) -> Exception:
+    """What was raised, of several the first: what tasks raise that run side by side comes in a group."""
+    while isinstance(error, ExceptionGroup):
+        error = cast("Exception", error.exceptions[0])  # `isinstance` cannot say of what the group is
+    return error
+
+
+def _keep(outcome: Outcome, violation: Violation, run: Run, folder: Path, *, stores: str | None) -> None:
+    """Keep the shortest run that shows a violation, and say how to replay it."""
 
     def still_fails(plan: Plan) -> bool:
         found = run(plan).violation
-        return found is not None and found.kind == kind
+        return found is not None and found.kind == violation.kind
 
     short = shrink(outcome.plan, still_fails)
-    path = folder / f"{kind.replace(' ', '-')}-{outcome.plan.seed}.run"
-    path.write_text(f"# {outcome.violation}\n{short.dump()}")
+    path = folder / f"{violation.kind.replace(' ', '-')}-{outcome.plan.seed}.run"
+    path.write_text(f"# {violation}\n{short.dump()}")
+    with_stores = "" if stores is None else f" --stores {stores}"
     print(f"  {'shrunk':<8} {outcome.plan.faults} faults -> {short.faults}, kept in {path}")
-    print(f"{'replay':<10} python -m whisperkit.testing replay {path}        (put it in tests/regressions/ to keep it)")
-    return 1
+    print(f"{'replay':<10} python -m whisperkit.testing replay {path}{with_stores}        ({_ADVICE})")
 
 
 if __name__ == "__main__":
