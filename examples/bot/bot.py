@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
@@ -138,6 +139,6 @@ async def _run(name: str, url: str, folder: Path, friends: Sequence[str], *, is_
             working.cancel()
             if not leaving.done():
                 leaving.cancel()
-                return EXIT_OK
+                return EXIT_INTERRUPTED if stop.result() is signal.SIGINT else EXIT_OK
             print(f"{name} is sent away: {_REASONS[leaving.result()]}", file=sys.stderr)
             return EXIT_SENT_AWAY

@@ -107,10 +107,10 @@ class Program:
             self._process.kill()
             self._end()
 
-    def stop(self) -> int:
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         """Ask it to end, and read the rest of what it says; returns the exit code."""
         assert self._process is not None, "it was not started"
-        self._process.send_signal(signal.SIGTERM)
+        self._process.send_signal(number)
         return self._end()
 
     def wait(self) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -130,6 +131,20 @@ def test_the_bot_brings_a_server_if_it_is_told_to(tmp_path: Path) -> None:
         assert program.stop() == 0
     finally:
         program.kill()
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
+def test_the_bot_ends_as_it_is_told_to(server: Server, tmp_path: Path, number: signal.Signals, code: int) -> None:
+    program = bot(tmp_path / "bot", server.url)
+    try:
+        program.start()
+        program.until(f"pingbot answers at {server.url}")
+
+        assert program.stop(number) == code
+    finally:
+        program.kill()
+
+    assert (tmp_path / "bot" / "errors.log").read_text(encoding="utf-8") == ""
 
 
 def test_a_wrong_setting_of_the_server_is_told(tmp_path: Path) -> None:
