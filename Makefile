@@ -13,12 +13,13 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 PYTHON ?=
 NAME ?= alice
 ROOM ?= lobby
+TO ?= bob
 ARGS ?=
 # Two workers by default, as on CI. In one process, to use a debugger: make test WORKERS=0
 WORKERS ?= 2
 FUZZ_INPUTS ?= 1000000
 
-.PHONY: help demo test check lint types typing contracts serve doctor chat bot bot-node fastapi fastapi-talk django django-talk docs fuzz interop bench-ratchet bench-imports clean
+.PHONY: help demo test check lint types typing contracts serve doctor chat bot bot-node fastapi fastapi-talk django django-talk socketio socketio-talk docs fuzz interop bench-ratchet bench-imports clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
@@ -52,6 +53,12 @@ django: $(VENV)/.frameworks  ## run a Django site with a chat in it, through Cha
 
 django-talk: $(VENV)/.frameworks  ## be a person in a room of it: make django-talk NAME=alice ROOM=lobby
 	@$(BIN)/python -m examples.django_channels.talk $(NAME) $(ROOM) $(ARGS)
+
+socketio: $(VENV)/.frameworks  ## run a chat server on python-socketio
+	@$(BIN)/python -m examples.socketio_chat $(ARGS)
+
+socketio-talk: $(VENV)/.frameworks  ## chat with somebody on it: make socketio-talk NAME=alice TO=bob
+	@$(BIN)/python -m examples.socketio_chat.talk $(NAME) $(TO) $(ARGS)
 
 test: $(VENV)/.test  ## run all tests, with the coverage gate (ARGS="-k cursor --no-cov" for some of them)
 	@$(BIN)/python -m pytest -n $(WORKERS) --cov $(ARGS)

@@ -1,0 +1,1 @@
+"""A chat server on python-socketio, with accounts of its own."""

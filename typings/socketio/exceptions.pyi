@@ -1,0 +1,3 @@
+class SocketIOError(Exception): ...
+class ConnectionError(SocketIOError): ...  # noqa: A001  # its own name
+class ConnectionRefusedError(ConnectionError): ...  # noqa: A001
