@@ -6,12 +6,12 @@ returned had left off. Two tasks may use one manager; a conflict of theirs is ru
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from typing import Final
+from collections.abc import Callable, Collection
+from typing import Final, TypeVar
 
 from whisperkit.anyio_runtime import AnyioRuntime
 from whisperkit.client.records import DeviceRecords, Turn
-from whisperkit.errors import CorruptStateError, MalformedIdError, UsageError
+from whisperkit.errors import CorruptStateError, MalformedIdError, NoSessionError, UsageError
 from whisperkit.ids import ConversationId, DeviceId
 from whisperkit.partitions import Change, Partition
 from whisperkit.ratchet import (
@@ -22,6 +22,7 @@ from whisperkit.ratchet import (
     PreKeyBundle,
     PreKeyUpload,
     PublicKey,
+    Records,
     SafetyNumber,
     SenderKeyDistributionMessage,
     is_of_current_session,
@@ -31,6 +32,8 @@ from whisperkit.runtime import Runtime
 from whisperkit.stores import PartitionStore, commit_changes
 
 __all__ = ["SessionManager"]
+
+T = TypeVar("T")
 
 # Says which device a store holds, for whoever opens it without knowing.
 _POINTER: Final = Partition("device")
@@ -172,8 +175,11 @@ class SessionManager:
         """Encrypt for a device; when this returns the message may leave. See `Device.encrypt` for the errors."""
 
         async def encrypt(turn: Turn) -> CiphertextMessage:
-            rows = await turn.load(self._ratchet.records_for(to))
-            sealed = self._ratchet.encrypt(rows, plaintext, remote=to, wall_ms=self._wall_ms())
+            await turn.load(self._ratchet.records_for(to))
+            sealed = await self._with_session(
+                turn,
+                lambda rows: self._ratchet.encrypt(rows, plaintext, remote=to, wall_ms=self._wall_ms()),
+            )
             turn.save(sealed.save)
             return sealed.message
 
@@ -183,12 +189,22 @@ class SessionManager:
         """Decrypt what a device sent; a failure changes nothing. See `Device.decrypt` for the errors."""
 
         async def decrypt(turn: Turn) -> bytes:
-            rows = await turn.load(self._ratchet.records_for(sender, message))
-            opened = self._ratchet.decrypt(rows, message, sender=sender, wall_ms=self._wall_ms())
+            await turn.load(self._ratchet.records_for(sender, message))
+            opened = await self._with_session(
+                turn,
+                lambda rows: self._ratchet.decrypt(rows, message, sender=sender, wall_ms=self._wall_ms()),
+            )
             turn.save(opened.save)
             return opened.plaintext
 
         return await self._records.run(decrypt)
+
+    async def _with_session(self, turn: Turn, operate: Callable[[Records], T]) -> T:
+        """Do what takes a session; an error that there is none tells also with how many other devices there is one."""
+        try:
+            return operate(turn.rows)
+        except NoSessionError as error:
+            return operate(await turn.load(self._ratchet.records_for_user(error.remote.user)))
 
     # ---- trust ----
 

@@ -30,7 +30,7 @@ from whisperkit.errors import (
     UntrustedIdentityError,
     UsageError,
 )
-from whisperkit.ids import ConversationId, DeviceId
+from whisperkit.ids import ConversationId, DeviceId, UserId
 from whisperkit.partitions import Span, prefix
 from whisperkit.ratchet import first_contact, sender_keys, session
 from whisperkit.ratchet.curve import PUBLIC_KEY_BYTES, PublicKey, RandomBytes, decode_public, generate
@@ -62,6 +62,7 @@ from whisperkit.ratchet.records import (
     session_prefix,
     signed_prekey_key,
     used_key,
+    user_prefix,
 )
 from whisperkit.ratchet.remembered import RememberedSessions
 from whisperkit.ratchet.replenish import PREKEY_SPANS, PUBLISHED_SPANS, published, replenish
@@ -126,6 +127,10 @@ class Device:
         if first.pre_key_id is not None:
             named.append(one_time_prekey_key(first.pre_key_id))
         return (*spans, *map(_exactly, named))
+
+    def records_for_user(self, user: UserId) -> tuple[Span, ...]:
+        """The rows from which a `NoSessionError` tells with how many devices of a user there is a session."""
+        return (prefix(user_prefix(user)),)
 
     def records_for_prekeys(self) -> tuple[Span, ...]:
         """The rows that `generate_prekeys` reads."""
@@ -512,8 +517,7 @@ class Device:
 
     def _refuse_no_session(self, records: Records, remote: DeviceId) -> NoReturn:
         # The list of a device's sessions ends with a slash; what follows it would be one session.
-        lists = session_prefix(remote)[: -len(remote) - 1] + remote.user.encode() + b"."
-        known = sum(1 for key in records if key.startswith(lists) and key.endswith(b"/"))
+        known = sum(1 for key in records if key.startswith(user_prefix(remote.user)) and key.endswith(b"/"))
         raise NoSessionError(remote=remote, known=known)
 
 

@@ -32,7 +32,7 @@ from types import NoneType
 from typing import Final, NamedTuple
 
 from whisperkit.errors import CorruptStateError
-from whisperkit.ids import DeviceId
+from whisperkit.ids import DeviceId, UserId
 from whisperkit.ratchet import spqr
 from whisperkit.ratchet.chains import MessageSeed
 from whisperkit.ratchet.curve import KeyPair, PrivateKey, PublicKey
@@ -95,6 +95,7 @@ __all__ = [
     "signed_prekey_key",
     "skipped_rows",
     "used_key",
+    "user_prefix",
 ]
 
 IDENTITY_KEY: Final = b"k/identity"
@@ -216,6 +217,11 @@ def peer_key(remote: DeviceId) -> bytes:
 def session_prefix(remote: DeviceId) -> bytes:
     """The record that lists the sessions with a device; the keys of the sessions begin with it."""
     return b"k/session/" + remote.encode() + b"/"
+
+
+def user_prefix(user: UserId) -> bytes:
+    """What the keys of all records of sessions with devices of a user begin with."""
+    return b"k/session/" + user.encode() + b"."
 
 
 def session_key(remote: DeviceId, session: int) -> bytes:
