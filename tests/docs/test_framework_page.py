@@ -1,49 +1,155 @@
-"""The adapters on the page about frameworks, driven as the frameworks would: a device connects and is welcomed."""
+"""The code on the page about frameworks, in the frameworks themselves: a device connects and is welcomed."""
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
+from typing import Any, Final, Protocol, TypeVar, cast
 
 import anyio
+import pytest
+import socketio
+from asgiref.testing import ApplicationCommunicator
 from code_blocks import Namespace, blocks
+from django.conf import settings
 
 from whisperkit import DeviceId
 from whisperkit.service import MessageService
 from whisperkit.stores import Stores
 from whisperkit.sync.codec import decode, encode_many
-from whisperkit.sync.frames import PROTOCOL_VERSION, Challenge, Direction, Frame, Hello, Welcome
+from whisperkit.sync.frames import PROTOCOL_VERSION, Bye, ByeCode, Challenge, Direction, Frame, Hello, Welcome
 
-PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "framework.md"
-ALICE = DeviceId.named("alice", 1)
-LOGIN = {"user": "alice"}
+PAGE: Final = Path(__file__).parents[2] / "docs" / "how-to" / "framework.md"
+ALICE: Final = DeviceId.named("alice", 1)
+PATIENCE_S: Final = 10
+# Any: what ASGI passes on.
+Scope = dict[str, Any]
+SCOPE: Final[Scope] = {"type": "websocket", "path": "/", "headers": [], "query_string": b"", "subprotocols": []}
+SOCKETIO: Final[Scope] = {
+    "path": "/socket.io/",
+    "query_string": b"transport=websocket&EIO=4",
+    "headers": [(b"connection", b"upgrade"), (b"upgrade", b"websocket")],
+}
+FASTAPI: Final[Scope] = {"path": "/ws", "query_string": b"user=alice"}
+
+F = TypeVar("F", bound=Frame)
 
 
-def adapter(imports: str, messages: MessageService) -> Namespace:
-    """What the block of the page defines that imports this; `device_of` is in the first of them."""
+@pytest.fixture(scope="module", autouse=True)
+def django_settings() -> None:
+    """Channels looks into the settings of a site for its layers, of which the page needs none."""
+    if not settings.configured:
+        settings.configure()
+
+
+def adapter(imports: str, messages: MessageService, *, change: tuple[str, str] = ("", "")) -> Namespace:
+    """What the block of the page defines that imports this; `device_of` is in the first of them.
+
+    Args:
+        imports: A pattern.
+        messages: The service.
+        change: A text of the page and what to put in its place, to see that it matters.
+    """
     found: Namespace = {"__name__": "page", "messages": messages, "DeviceId": DeviceId}
     texts = [block.text for block in blocks(PAGE.read_text(encoding="utf-8"))]
-    for text in texts:
+    for text in (text.replace(*change) for text in texts):
         if "def device_of" in text or re.search(imports, text, re.MULTILINE):
             exec(text, found)
     return found
 
 
-def hello() -> bytes:
-    return encode_many([Hello(PROTOCOL_VERSION, ALICE, connection_no=1, cursor=None, proof=None)])[0]
+class Socket:
+    """A WebSocket at an application, which has not seen a network.
+
+    Args:
+        app: The application.
+        scope: What is special about the connection.
+    """
+
+    def __init__(self, app: object, scope: Scope) -> None:
+        # Any: asgiref has no types here.
+        self._app = cast("Any", ApplicationCommunicator)(app, {**SCOPE, **scope})
+
+    async def open(self) -> None:
+        await self._app.send_input({"type": "websocket.connect"})
+        assert (await self._app.receive_output(PATIENCE_S))["type"] == "websocket.accept"
+
+    async def send(self, data: bytes | str) -> None:
+        kind = "text" if isinstance(data, str) else "bytes"
+        await self._app.send_input({"type": "websocket.receive", kind: data})
+
+    async def receive(self) -> bytes | str:
+        message: dict[str, Any] = await self._app.receive_output(PATIENCE_S)
+        assert message["type"] == "websocket.send", message
+        data: bytes | str = message.get("text") or message["bytes"]
+        return data
+
+    async def closed(self) -> tuple[int, str]:
+        """Wait until the application closes it; returns code and reason."""
+        message: dict[str, Any] = await self._app.receive_output(PATIENCE_S)
+        assert message["type"] == "websocket.close", message
+        return message["code"], message.get("reason", "")
+
+    async def leave(self) -> None:
+        """Go away, and wait until the application has noticed."""
+        await self._app.send_input({"type": "websocket.disconnect", "code": 1000})
+        await self._app.wait(PATIENCE_S)
 
 
-def frames_in(sent: list[bytes]) -> list[Frame]:
-    return [frame for data in sent for frame in decode(data, direction=Direction.TO_CLIENT)]
+class Wire(Protocol):
+    """Carries frames, whatever they are wrapped in."""
+
+    async def send(self, data: bytes) -> None: ...
+
+    async def receive(self) -> bytes | str: ...
 
 
-async def until(kind: type[Frame], sent: Callable[[], list[bytes]]) -> None:
-    with anyio.fail_after(10):
-        while not any(isinstance(frame, kind) for frame in frames_in(sent())):
-            await anyio.lowlevel.checkpoint()
+class SocketIo:
+    """Socket.IO, as far as frames need it, over a WebSocket."""
+
+    def __init__(self, socket: Socket) -> None:
+        self._socket = socket
+
+    async def open(self, auth: object) -> None:
+        await self._socket.open()
+        assert str(await self._socket.receive()).startswith("0")  # Engine.IO is open
+        await self._socket.send("40" + json.dumps(auth))
+        assert str(await self._socket.receive()).startswith("40")  # Socket.IO is, and before any frame
+
+    async def send(self, data: bytes) -> None:
+        await self._socket.send('451-["frame",{"_placeholder":true,"num":0}]')
+        await self._socket.send(data)
+
+    async def receive(self) -> bytes | str:
+        assert await self._socket.receive() == '451-["frame",{"_placeholder":true,"num":0}]'
+        return await self._socket.receive()
+
+    async def closed(self) -> None:
+        """Wait until the server says that this is over."""
+        assert await self._socket.receive() == "41"
+
+
+async def hear(kind: type[F], wire: Wire) -> F:
+    """The first frame of a kind."""
+    while True:
+        for frame in decode(await wire.receive(), direction=Direction.TO_CLIENT):
+            if isinstance(frame, kind):
+                return frame
+
+
+async def greet(wire: Wire) -> None:
+    """Say who this is, and be welcomed."""
+    await hear(Challenge, wire)
+    await wire.send(encode_many([Hello(PROTOCOL_VERSION, ALICE, connection_no=1, cursor=None, proof=None)])[0])
+    await hear(Welcome, wire)
+
+
+async def end(wire: Wire) -> None:
+    """Say what is no frame, and be told that this ends the link."""
+    await wire.send(b"no frame at all")
+    assert (await hear(Bye, wire)).code is ByeCode.PROTOCOL
 
 
 def run(work: Callable[[MessageService], Awaitable[None]]) -> None:
@@ -51,68 +157,96 @@ def run(work: Callable[[MessageService], Awaitable[None]]) -> None:
         async with MessageService(Stores.memory()) as messages:
             await messages.register(ALICE)
             await work(messages)
+            with anyio.fail_after(PATIENCE_S):
+                while messages.gateway.open_links:
+                    await anyio.lowlevel.checkpoint()
 
     anyio.run(serve)
 
 
-def test_a_device_is_welcomed_through_channels() -> None:
+def test_a_device_is_welcomed_through_channels_and_may_leave() -> None:
     async def work(messages: MessageService) -> None:
-        consumer: Any = adapter("^from channels", messages)["ChatConsumer"](LOGIN)  # Any: the page made the class
-        await consumer.connect()
-        await until(Challenge, lambda: consumer.sent)
-        await consumer.receive(bytes_data=hello())
-        await until(Welcome, lambda: consumer.sent)
-        await consumer.disconnect(1000)
-
-        assert consumer.accepted
-        assert not consumer.link.is_open
+        consumer = adapter("^from channels", messages)["ChatConsumer"]
+        socket = Socket(consumer.as_asgi(), {"user": "alice"})
+        await socket.open()
+        await greet(socket)
+        await socket.leave()
 
     run(work)
 
 
-def test_a_device_is_welcomed_through_socketio() -> None:
+def test_a_link_through_channels_ends_with_a_code_and_a_reason() -> None:
+    async def work(messages: MessageService) -> None:
+        consumer = adapter("^from channels", messages)["ChatConsumer"]
+        socket = Socket(consumer.as_asgi(), {"user": "alice"})
+        await socket.open()
+        await greet(socket)
+        await end(socket)
+        assert await socket.closed() == (1002, "PROTOCOL")
+        await socket.leave()
+
+    run(work)
+
+
+def test_a_device_is_welcomed_through_socketio_and_may_leave() -> None:
     async def work(messages: MessageService) -> None:
         found = adapter("^import socketio", messages)
-        handlers = found["sio"].handlers
-        await handlers["connect"]("s1", {}, LOGIN)
-        await until(Challenge, lambda: [data for _, data, _ in found["sio"].sent])
-        await handlers["frame"]("s1", hello())
-        await until(Welcome, lambda: [data for _, data, _ in found["sio"].sent])
-        await handlers["disconnect"]("s1", "client disconnect")
-
-        assert {(event, to) for event, _, to in found["sio"].sent} == {("frame", "s1")}
+        socket = Socket(socketio.ASGIApp(found["sio"]), SOCKETIO)
+        wire = SocketIo(socket)
+        await wire.open({"user": "alice"})
+        await greet(wire)
+        assert len(found["links"]) == 1
+        await socket.leave()
         assert found["links"] == {}
 
     run(work)
 
 
-def test_a_device_is_welcomed_through_fastapi() -> None:
+def test_a_link_through_socketio_ends_with_a_disconnect() -> None:
     async def work(messages: MessageService) -> None:
-        sent: list[bytes] = []
-        waiting = [hello()]
+        found = adapter("^import socketio", messages)
+        socket = Socket(socketio.ASGIApp(found["sio"]), SOCKETIO)
+        wire = SocketIo(socket)
+        await wire.open({"user": "alice"})
+        await greet(wire)
+        await end(wire)
+        await wire.closed()
+        assert found["links"] == {}
+        await socket.leave()
 
-        async def accept() -> None:
-            sent.clear()
+    run(work)
 
-        async def receive_bytes() -> bytes:
-            if waiting:
-                await until(Challenge, lambda: sent)
-                return waiting.pop()
-            await until(Welcome, lambda: sent)
-            raise ConnectionError("the device has gone")
 
-        async def send_bytes(data: bytes) -> None:
-            sent.append(data)
+def test_behind_attach_nothing_may_be_awaited_in_socketio() -> None:
+    async def work(messages: MessageService) -> None:
+        late = "close=close)\n    import asyncio\n    await asyncio.sleep(0.01)"
+        found = adapter("^import socketio", messages, change=("close=close)", late))
+        socket = Socket(socketio.ASGIApp(found["sio"]), SOCKETIO)
+        with pytest.raises(AssertionError):  # the challenge comes before Socket.IO is open
+            await SocketIo(socket).open({"user": "alice"})
+        await socket.leave()
 
-        async def close(code: int, reason: str) -> None:
-            sent.append(b"closed")
+    run(work)
 
-        socket = SimpleNamespace(
-            query_params=LOGIN, accept=accept, receive_bytes=receive_bytes, send_bytes=send_bytes, close=close
-        )
-        await adapter("^from fastapi", messages)["app"].routes["/ws"](socket)
 
-        assert not messages.gateway.links.get(ALICE)
+def test_a_device_is_welcomed_through_fastapi_and_may_leave() -> None:
+    async def work(messages: MessageService) -> None:
+        socket = Socket(adapter("^from fastapi", messages)["app"], FASTAPI)
+        await socket.open()
+        await greet(socket)
+        await socket.leave()
+
+    run(work)
+
+
+def test_a_link_through_fastapi_ends_with_a_code_and_a_reason() -> None:
+    async def work(messages: MessageService) -> None:
+        socket = Socket(adapter("^from fastapi", messages)["app"], FASTAPI)
+        await socket.open()
+        await greet(socket)
+        await end(socket)
+        assert await socket.closed() == (1002, "PROTOCOL")
+        await socket.leave()
 
     run(work)
 
@@ -122,7 +256,7 @@ def test_bytes_that_are_no_frame_end_the_link_and_not_the_server() -> None:
         link = messages.attach(ALICE, send=lambda data: None)
 
         link.receive(b"no frame at all")
-        with anyio.fail_after(10):
+        with anyio.fail_after(PATIENCE_S):
             while link.is_open:
                 await anyio.lowlevel.checkpoint()
 
