@@ -9,6 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import ClassVar, Final
 
+import anyio.lowlevel
 from textual import events, work
 from textual.app import App, ComposeResult, SystemCommand
 from textual.binding import BindingType
@@ -18,32 +19,28 @@ from textual.screen import Screen
 from textual.widgets import Static, TextArea
 
 from examples.chat.commands import COMMANDS, Commands
-from examples.chat.lines import harmless, reason
+from examples.chat.lines import reason
 from examples.chat.names import Names
 from examples.device import Phone
 from examples.device_outgoing import OutgoingFiles
-from examples.device_search import Hit
-from examples.tui.attach import Attach
+from examples.tui.asking import Search, ask_for_chat, ask_for_file, ask_for_members, ask_for_names, ask_for_numbers
 from examples.tui.chat_list import ChatList
 from examples.tui.composer import Composer
 from examples.tui.desk import Desk
 from examples.tui.dialog import Notice
 from examples.tui.feed import Feed
-from examples.tui.find import Find
 from examples.tui.glyphs import GLYPHS, Glyphs
-from examples.tui.go_to import GoTo, NewChat
 from examples.tui.item_actions import do_with
 from examples.tui.keys import APP_KEYS, bindings
 from examples.tui.keys_page import KeysPage
-from examples.tui.members import Members
 from examples.tui.message_view import MessageView
-from examples.tui.people import members_of, safety_numbers
 from examples.tui.room import Room
 from examples.tui.settings import Settings
 from examples.tui.slash import run_command
+from examples.tui.talk import BLOCKED, Talk
 from examples.tui.themes import THEMES
 from examples.tui.transfers import Transfers
-from examples.tui.verify import Verify
+from examples.tui.words import Words
 from whisperkit.client.events import (
     ConnectionChanged,
     ConnectionState,
@@ -58,17 +55,15 @@ from whisperkit.client.events import (
     Notice as DeviceNotice,
 )
 from whisperkit.errors import WhisperError
-from whisperkit.ids import ConversationId, ConversationSeq, UserId
-from whisperkit.ratchet import SafetyNumber
-from whisperkit.sync.frames import MAX_USERS
+from whisperkit.ids import ConversationId
 
 __all__ = ["NARROW_BELOW", "ChatApp"]
 
 NARROW_BELOW: Final = 80
 EXIT_REFUSED: Final = 1
 TICK_S: Final = 1.0
-# Members hear that somebody types; it is shown to them for five seconds.
-TYPING_EVERY_MS: Final = 3_000
+# A device that catches up brings one read after the other: of so many events at a time is the screen drawn anew.
+DRAWN_AT_ONCE: Final = 100
 
 
 class ChatApp(App[int]):
@@ -91,7 +86,7 @@ class ChatApp(App[int]):
     """
 
     TITLE = "whisperkit"
-    CSS_PATH = "look.tcss"
+    CSS_PATH = Path(__file__).with_name("look.tcss")
     ENABLE_COMMAND_PALETTE = True
     BINDINGS: ClassVar[list[BindingType]] = [*bindings(APP_KEYS, priority=True)]
 
@@ -125,19 +120,14 @@ class ChatApp(App[int]):
         )
         # Copies in clear of what was opened, for as long as this runs.
         self.opened = TemporaryDirectory(prefix="opened-")
-        self.room: Room | None = None
+        self.talk = Talk(self, wall_ms=wall_ms)
+        self.search = Search(self)
         self.first_words: list[str] = []
-        self._wall_ms = wall_ms
         self._ticks_itself = ticks_itself
+        # What is to be looked at again, how much was heard since it was drawn, and whether it soon will be.
         self._stale: set[ConversationId] = set()
+        self._undrawn = 0
         self._is_draw_due = False
-        self._has_focus = True
-        self._seen = ConversationSeq(0)
-        self._begun: dict[ConversationId, str] = {}
-        self._last_unsent = ""
-        self._typing_told_ms = 0
-        self._hits: list[Hit] = []
-        self._hit = 0
         for theme in THEMES.values():
             self.register_theme(theme)
         self.theme = "terminal" if has_no_color else self.settings.theme
@@ -150,15 +140,15 @@ class ChatApp(App[int]):
         device = self.client.device
         with Horizontal(id="status"):
             yield Static(Content(f"whisperkit  {self.names.own}.{device.number}"), id="status-name")
-            yield Static(Content(""), id="status-connection")
+            yield Words("status-connection")
         with Horizontal(id="panes"):
             chats = ChatList(self.glyphs, self.feed)
             chats.border_title = "Chats"
             yield chats
             with Vertical(id="room"):
                 yield MessageView(self.glyphs)
-                yield Static(Content(""), id="new")
-                yield Static(Content(""), id="blocked")
+                yield Words("new")
+                yield Static(Content(BLOCKED), id="blocked")
                 composer = Composer(self.settings.keys)
                 composer.border_subtitle = self._hints()
                 yield composer
@@ -166,6 +156,11 @@ class ChatApp(App[int]):
     def _hints(self) -> Content:
         dot = f" {self.glyphs.dot} "
         return Content(dot.join(("F1 keys", "Enter send", "Ctrl+O file", "Ctrl+F find")))
+
+    @property
+    def room(self) -> Room | None:
+        """The open conversation."""
+        return self.talk.room
 
     @property
     def chat_list(self) -> ChatList:
@@ -217,25 +212,34 @@ class ChatApp(App[int]):
         match event:
             case Recorded(record, is_new):
                 self._stale.add(record.conv)
-                if self.room is not None and record.conv == self.room.conv:
-                    self.room.take(record)
-                    if is_new and record.sender == self.client.device:
-                        self.view.to_bottom()
+                self.talk.take(record, is_new=is_new)
             case TicksMoved(conv):
                 self._stale.add(conv)
+                self.talk.ticks_moved(conv)
             case IdentityChanged() | DeviceLinked():
                 self._stale.update(line.conv for line in self.desk.chats)
+                self.talk.trust_moved()
                 await self._tell_of_own(event)
             case ConnectionChanged(ConnectionState.LIVE, _):
                 await self.desk.look_at_devices()
                 self.transfers.connected()
             case EventsLost():
                 await self.desk.look_at_all()
-                if self.room is not None:
-                    await self.room.reload()
+                await self.talk.reload()
             case _:
                 pass
-        self.draw()
+        self._undrawn += 1
+        if self._undrawn >= DRAWN_AT_ONCE:
+            self.draw()
+            await anyio.lowlevel.checkpoint()  # the screen and the keys have their turn
+        elif not self.desk.is_hearing and self._is_worth_drawing(event):
+            self.draw()
+
+    def _is_worth_drawing(self, event: Event) -> bool:
+        """While the device catches up there is more to come; what the person did is shown at once all the same."""
+        is_own = isinstance(event, Recorded) and event.record.sender == self.client.device
+        is_catching_up = self.client.state is ConnectionState.CATCHING_UP
+        return is_own or isinstance(event, ConnectionChanged) or not is_catching_up
 
     async def _tell_of_own(self, notice: DeviceNotice) -> None:
         """What happened to the devices of this user belongs to no conversation."""
@@ -245,156 +249,72 @@ class ChatApp(App[int]):
 
     async def tick(self) -> None:
         """Notice that time has passed."""
-        await self._show_connection()
+        if self._undrawn:
+            self.draw()
+        self._show_connection()
+
+    # ---- drawing ----
+
+    def changed(self, convs: Iterable[ConversationId]) -> None:
+        """Look at conversations again, and draw what came of it."""
+        self._stale.update(convs)
+        self.draw()
 
     def draw(self) -> None:
         """Draw anew, soon: what happens in one go is drawn once."""
+        self._undrawn = 0
         if not self._is_draw_due:
             self._is_draw_due = True
-            self.call_later(self._draw)
+            self.call_later(self.draw_now)
 
-    @property
-    def is_drawn(self) -> bool:
-        """Whether nothing waits to be drawn."""
-        return not self._is_draw_due
-
-    async def _draw(self) -> None:
+    async def draw_now(self) -> None:
+        """Draw what has changed."""
         self._is_draw_due = False
         if not self.screen_stack:
             return
         stale, self._stale = self._stale, set()
         for conv in stale:
             await self.desk.look_at(conv)
-        here = None if self.room is None else self.room.conv
+        await self.talk.show()
+        self._show_chats()
+        self._show_connection()
+
+    def _show_chats(self) -> None:
         lines = self.desk.chats
-        self.chat_list.show(lines, here)
+        self.chat_list.show(lines, None if self.room is None else self.room.conv)
         failed = sum(line.failed for line in lines)
         counts = f"{len(lines)} {'chat' if len(lines) == 1 else 'chats'}"
-        self.chat_list.border_subtitle = Content(counts + (f" {self.glyphs.dot} {failed} not sent" if failed else ""))
-        await self._show_room()
-        await self._show_connection()
+        self.chat_list.summarize(counts + (f" {self.glyphs.dot} {failed} not sent" if failed else ""))
 
-    async def _show_room(self) -> None:
-        room = self.room
-        if room is None:
-            self.view.show([])
-            self.view.border_title = Content("Ctrl+N writes to somebody, F1 shows all keys")
-            return
-        await room.look_at_ticks()
-        is_group = await self.desk.other_in(room.conv) is None
-        notices = await self.desk.notices_in(room.conv)
-        sending = self.transfers.shown_in(room.conv)
-        self.view.show(self.feed.items(room, is_group=is_group, sending=sending, changed=notices))
-        if self._is_room_shown:
-            await self.desk.seen(notices)
-        self._show_new()
-        blocked = self.main_screen.query_one("#blocked", Static)
-        is_blocked = await self.desk.is_blocked(room.conv)
-        blocked.set_class(is_blocked, "-shown")
-        if is_blocked:
-            blocked.update(Content("Nothing is sent until you choose: Ctrl+S compares, /accept NAME goes on without"))
-
-    async def _show_connection(self) -> None:
-        self.main_screen.query_one("#status-connection", Static).update(Content(self.desk.connection()))
-        room = self.room
-        if room is None:
-            return
-        parts = [await self.desk.title_of(room.conv)]
-        if how := await self.desk.presence_of(room.conv):
-            parts.append(how)
-        title = "  ".join(parts)
-        other = await self.desk.other_in(room.conv)
-        if other is not None and await self.client.are_verified(other):
-            title += f"  {self.glyphs.verified} verified"
-        self.view.border_title = Content(title)
-
-    def _show_new(self) -> None:
-        """How many messages of others are below what was looked at."""
-        if self.room is None:
-            return
-        if self.view.is_at_bottom:
-            self._seen = max(self._seen, self.room.last_of_others)
-        else:
-            self._seen = max(self._seen, self.view.seen_upto())
-        own = self.client.device.user
-        new = [one for one in self.room.records if one.seq > self._seen and not _is_of(one.sender, own)]
-        shown = self.main_screen.query_one("#new", Static)
-        shown.set_class(bool(new), "-shown")
-        shown.update(Content(f"{self.glyphs.down} {len(new)} new  (End)" if new else ""))
+    def _show_connection(self) -> None:
+        self.main_screen.query_one("#status-connection", Words).show(self.desk.connection())
+        self.talk.show_title()
 
     # ---- reading ----
 
     async def on_message_view_moved(self) -> None:
-        """Other lines are in view: what was new is not any more, and what is above the first has to be loaded."""
-        if self.room is None or not self.screen_stack:  # the last ones come when all is over
-            return
-        self._show_new()
-        if self.view.is_at_top and self.room.has_earlier and not self.view.is_at_bottom:
-            await self.room.load_earlier()
-            self.draw()
-        if self.settings.receipts == "view":
-            await self._mark_read()
-
-    async def _mark_read(self) -> None:
-        """Say what was read: what was on the screen while the person was there."""
-        room = self.room
-        if room is None or not self._has_focus or not self._is_room_shown or len(self.screen_stack) > 1:
-            return
-        seen = self.view.seen_upto()
-        if seen > (await self.client.chat(room.conv)).progress.read_upto and seen >= (room.first_unread or 0):
-            await self.client.mark_read(room.conv, seen)
-            self._stale.add(room.conv)
-            self.draw()
-
-    @property
-    def _is_room_shown(self) -> bool:
-        return not self.main_screen.has_class("-narrow") or self.main_screen.has_class("-in-room")
+        """Other lines are in view."""
+        if self.screen_stack:  # the last ones come when all is over
+            await self.talk.look()
 
     async def on_app_focus(self, _: events.AppFocus) -> None:
         """The person is back."""
-        self._has_focus = True
-        await self.on_message_view_moved()
+        self.talk.has_focus = True
+        await self.talk.look()
 
     def on_app_blur(self, _: events.AppBlur) -> None:
         """The person looks at something else."""
-        self._has_focus = False
+        self.talk.has_focus = False
 
     # ---- conversations ----
 
     async def open_chat(self, conv: ConversationId) -> None:
         """Open a conversation."""
-        await self._close_chat()
-        self.desk.here = conv
-        await self.client.open_chat(conv)
-        self.room = room = Room(self.client, conv)
-        self._seen = ConversationSeq(0)
-        await room.open()
-        await self.desk.look_for_undecided(conv)
-        await self.desk.look_at(conv)
-        self._watch(await self._people(conv))
-        self.composer.put(self._begun.pop(conv, ""))
+        await self.talk.open(conv)
         self.main_screen.add_class("-in-room")
-        await self._draw()
+        await self.draw_now()
         self.view.open_at_divider()
         self.composer.focus()
-
-    async def _close_chat(self) -> None:
-        if self.room is None:
-            return
-        self.client.close_chat(self.room.conv)
-        if self.composer.text:
-            self._begun[self.room.conv] = self.composer.text
-        self.room = None
-
-    async def _people(self, conv: ConversationId) -> list[UserId]:
-        own = self.client.device.user
-        try:
-            return [user for user in await self.desk.members() if user != own]
-        except ValueError:  # a group that was left
-            return []
-
-    def _watch(self, users: list[UserId]) -> None:
-        self.client.watch(users[:MAX_USERS])
 
     async def on_chat_list_chosen(self, event: ChatList.Chosen) -> None:
         """Open what was chosen."""
@@ -435,12 +355,12 @@ class ChatApp(App[int]):
             await run_command(self, text)
             return
         if self.room is None:
-            self.say("to whom? Ctrl+K goes to a conversation, Ctrl+N begins one")
+            self.say_to_whom()
             return
         if await self.desk.is_blocked(self.room.conv):
             self.say("not sent: choose first what to do about the new safety number", is_bad=True)
             return
-        self._last_unsent = ""
+        self.talk.last_unsent = ""
         self.composer.put("")
         conv = self.room.conv
         if not await self.attempt(
@@ -449,25 +369,20 @@ class ChatApp(App[int]):
             self.composer.put(text)
             return
         if self.settings.receipts == "reply":
-            await self._mark_read()
+            await self.talk.mark_read()
 
     def on_composer_wants_last(self) -> None:
         """Bring back what was written and not sent."""
-        if self._last_unsent:
-            self.composer.put(self._last_unsent)
+        if self.talk.last_unsent:
+            self.composer.put(self.talk.last_unsent)
 
     def on_composer_wants_bottom(self) -> None:
         """Go to the newest message."""
         self.view.to_bottom()
 
-    def on_text_area_changed(self, event: TextArea.Changed) -> None:
+    def on_text_area_changed(self, _: TextArea.Changed) -> None:
         """Tell the others that the person is typing."""
-        text = self.composer.text
-        now = self._wall_ms()
-        if self.room is None or not text or text.startswith("/") or now - self._typing_told_ms < TYPING_EVERY_MS:
-            return
-        self._typing_told_ms = now
-        self.client.set_typing(self.room.conv)
+        self.talk.typed(self.composer.text)
 
     # ---- keys ----
 
@@ -482,9 +397,9 @@ class ChatApp(App[int]):
     async def action_back(self) -> None:
         """To where one writes; from there, to the list."""
         if self.focused is self.composer and self.composer.text.strip():
-            self._last_unsent = self.composer.text
+            self.talk.last_unsent = self.composer.text
             self.composer.put("")
-        elif self.focused is not self.composer and self.room is not None and self._is_room_shown:
+        elif self.focused is not self.composer and self.room is not None and self.talk.is_shown:
             self.composer.focus()
         else:
             self.main_screen.remove_class("-in-room")
@@ -493,28 +408,17 @@ class ChatApp(App[int]):
     @work
     async def action_go_to(self) -> None:
         """Ask where to go."""
-        conv = await self.push_screen_wait(GoTo(self.desk.chats))
-        if conv is not None:
-            await self.open_chat(conv)
+        await ask_for_chat(self)
 
     @work
     async def action_new_chat(self) -> None:
         """Ask with whom to talk."""
-        names = await self.push_screen_wait(NewChat())
-        if names:
-            await run_command(self, f"/to {names[0]}" if len(names) == 1 else f"/group {' '.join(names)}")
+        await ask_for_names(self)
 
     @work
     async def action_attach(self, path: str = "", caption: str = "") -> None:
         """Ask for a file, and send it."""
-        room = self.room
-        if room is None:
-            self.say("to whom? Ctrl+K goes to a conversation, Ctrl+N begins one")
-            return
-        chosen = await self.push_screen_wait(Attach(path, caption))
-        if chosen is not None:
-            self.view.to_bottom()
-            await self.attempt("not sent", partial(self.transfers.add, room.conv, chosen.path, chosen.caption))
+        await ask_for_file(self, path, caption)
 
     def on_composer_file_pasted(self, event: Composer.FilePasted) -> None:
         """Ask whether a file whose path was pasted is to be sent."""
@@ -523,69 +427,17 @@ class ChatApp(App[int]):
     @work
     async def action_find(self, is_everywhere: bool, wanted: str = "") -> None:
         """Ask what to find, and go there."""
-        conv = None if is_everywhere or self.room is None else self.room.conv
-        await self.phone.index.fill(self.client)
-        titles = {line.conv: line.title for line in self.desk.chats}
-
-        def words(hit: Hit) -> str:
-            where = "" if conv is not None else f"{titles.get(hit.conv, '')}  "
-            at = f"{self.feed.day_or_clock(hit.at_ms)} {self.names.name_of(hit.sender.user)}"
-            return f"{where}{at}: {' '.join(harmless(hit.snippet).split())}"
-
-        where = "all conversations" if conv is None else titles.get(conv, "this conversation")
-        find = Find(where, lambda text: self.phone.index.search(text, conv=conv), words, wanted=wanted)
-        found = await self.push_screen_wait(find)
-        if found is not None:
-            self._hits, self._hit = found
-            await self._go_to_hit()
-
-    async def step_hit(self, step: int) -> None:
-        """Go to the next thing that was found."""
-        if self._hits:
-            self._hit = (self._hit + step) % len(self._hits)
-            await self._go_to_hit()
-        else:
-            self.say("Ctrl+F finds something first")
-
-    async def _go_to_hit(self) -> None:
-        hit = self._hits[self._hit]
-        if self.room is None or self.room.conv != hit.conv:
-            await self.open_chat(hit.conv)
-        if self.room is not None and await self.room.load_until(hit.message_id):
-            await self._draw()
-            self.view.focus()
-            self.view.select_message(hit.message_id)
-            self.say(f"{self._hit + 1} of {len(self._hits)}: n next, N previous")
+        await self.search.ask(is_everywhere=is_everywhere, wanted=wanted)
 
     @work
     async def action_verify(self) -> None:
         """Show the safety numbers."""
-        shown = await safety_numbers(self)
-        if not shown:
-            self.say("nobody is here yet, so there is nothing to compare")
-            return
-
-        async def compare(text: str) -> list[str]:
-            self.desk.said.clear()
-            await self.commands.take(f"/verify {text}")
-            return list(self.desk.said)
-
-        async def mark(number: SafetyNumber) -> bool:
-            return await self.attempt("not noted", partial(self.client.mark_verified, number))
-
-        await self.push_screen_wait(Verify(shown, compare, mark, verified=self.glyphs.verified))
-        self.draw()
+        await ask_for_numbers(self)
 
     @work
     async def action_members(self) -> None:
         """Show who is here, and do what is asked for there."""
-        if self.room is None:
-            self.say("no conversation is open")
-            return
-        people, total, is_group = await members_of(self)
-        command = await self.push_screen_wait(Members(people, total=total, is_group=is_group))
-        if command:
-            await run_command(self, command)
+        await ask_for_members(self)
 
     async def on_message_view_asked(self, event: MessageView.Asked) -> None:
         """Do something with a message."""
@@ -617,6 +469,10 @@ class ChatApp(App[int]):
         """Say something in passing."""
         self.notify(text, severity="error" if is_bad else "information", markup=False)
 
+    def say_to_whom(self) -> None:
+        """Nothing can be done without a conversation."""
+        self.say("to whom? Ctrl+K goes to a conversation, Ctrl+N begins one")
+
     def tell(self, title: str, lines: list[str]) -> None:
         """Say something that is to be read: in passing if it is short."""
         if len(lines) == 1 and len(lines[0]) < 60:
@@ -641,7 +497,3 @@ class ChatApp(App[int]):
 
     def _fit(self, width: int) -> None:
         self.main_screen.set_class(width < NARROW_BELOW, "-narrow")
-
-
-def _is_of(sender: object, user: UserId) -> bool:
-    return getattr(sender, "user", None) == user

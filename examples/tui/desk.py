@@ -6,7 +6,7 @@ is collected, and what happens is handed on.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import Final, NamedTuple
 
@@ -15,7 +15,7 @@ from examples.chat.names import Names, group_label
 from examples.chat.screen import Screen
 from examples.tui.feed import Changed, Feed
 from examples.tui.glyphs import Glyphs
-from examples.tui.room import in_order
+from examples.tui.timeline import Timeline
 from whisperkit.client import Client
 from whisperkit.client.events import (
     ConnectionChanged,
@@ -31,11 +31,12 @@ from whisperkit.client.events import (
 from whisperkit.client.history import Record
 from whisperkit.errors import TransportError
 from whisperkit.ids import ConversationId, DeviceId, UserId
+from whisperkit.sync.chat import Chat
 
 __all__ = ["ChatLine", "Desk"]
 
 TYPING_MS: Final = 5_000
-# Of the end of a conversation, looked at for what waits and what failed.
+# Of the end of a conversation, kept for what is said of it in the list: what was last said, what waits, what failed.
 _TAIL: Final = 30
 _MAX_TITLE_NAMES: Final = 3
 # Members whose keys are looked at when a conversation is opened.
@@ -93,6 +94,9 @@ class Desk(Screen):
         self._glyphs = glyphs
         self._feed = feed
         self._lines: dict[ConversationId, ChatLine] = {}
+        # As they were when they were looked at last, and what was recorded since.
+        self._chats: dict[ConversationId, Chat] = {}
+        self._tails: dict[ConversationId, Timeline] = {}
         self._typing: dict[tuple[ConversationId, UserId], int] = {}
         self._caught_up_from: int | None = None
         self._retry_at_ms = 0
@@ -103,12 +107,11 @@ class Desk(Screen):
     async def hear(self, event: Event) -> None:
         """Note what happens, and hand it on."""
         match event:
-            case ConnectionChanged(state, retry_in_s):
+            case ConnectionChanged(_, retry_in_s):
                 await super().hear(event)
                 self._typing.clear()  # whoever was typing may have stopped unheard
                 self._retry_at_ms = self.wall_ms() + int((retry_in_s or 0.0) * 1_000)
-                if state is not ConnectionState.CATCHING_UP:
-                    self._caught_up_from = None
+                self._caught_up_from = None
             case IdentityChanged() | DeviceLinked():
                 self._note(event)
             case EventsLost():
@@ -116,7 +119,7 @@ class Desk(Screen):
             case TypingHeard(conv, user):
                 self._typing[conv, user] = self.wall_ms() + TYPING_MS
             case Recorded(record, _):
-                self._note_sender(record)
+                self._note_record(record)
             case _:
                 pass
         self.said.clear()  # what the plain client would print
@@ -135,7 +138,15 @@ class Desk(Screen):
             case DeviceLinked(device):
                 self.linked[device] = notice
 
-    def _note_sender(self, record: Record) -> None:
+    @property
+    def is_hearing(self) -> bool:
+        """Whether more has happened than was heard of."""
+        return bool(len(self._events))
+
+    def _note_record(self, record: Record) -> None:
+        if record.conv in self._tails:
+            self._tails[record.conv].take(record)
+            self._tails[record.conv].trim(_TAIL)
         if record.sender is not None:
             self.note_people(record.conv, (record.sender.user,))
             self._typing.pop((record.conv, record.sender.user), None)
@@ -148,30 +159,49 @@ class Desk(Screen):
         return sorted(self._lines.values(), key=lambda line: (-line.at_ms, line.title))
 
     async def look_at_all(self) -> None:
-        """Look at all conversations."""
+        """Look at all conversations, and read the ends of their histories."""
+        self._tails.clear()
         for chat in await self._client.chats():
-            await self.look_at(chat.conv)
+            await self._look(chat)
 
     async def look_at(self, conv: ConversationId) -> None:
-        """Look at a conversation again."""
-        chat = await self._client.chat(conv)
-        records = in_order(await self._client.history(conv, limit=_TAIL))
-        for record in records:
+        """Look at a conversation again: at what may have changed without a record."""
+        await self._look(await self._client.chat(conv))
+
+    async def read_again(self, conv: ConversationId) -> None:
+        """Something of the history is not there any more."""
+        self._tails.pop(conv, None)
+        await self.look_at(conv)
+
+    async def _look(self, chat: Chat) -> None:
+        conv = chat.conv
+        self._chats[conv] = chat
+        tail = self._tails.get(conv)
+        if tail is None:
+            tail = self._tails[conv] = Timeline(await self._client.history(conv, limit=_TAIL))
+        self.note_people(conv, chat.membership.members if chat.membership is not None else ())
+        for record in tail.records:
             if record.sender is not None:
                 self.note_people(conv, (record.sender.user,))
-        is_group = await self.other_in(conv) is None
-        own = [one for one in records if one.sender == self._client.device]
-        shown = [(one, words) for one in records if (words := self._feed.words(one)) is not None]
+        last = self._first_shown(reversed(tail.records))
+        # What was not sent is told until the person has done something about it, whatever comes after it.
+        told = self._first_shown(tail.failed) or last
         self._lines[conv] = ChatLine(
             conv,
-            await self.title_of(conv),
-            shown[-1][0].at_ms if shown else 0,
-            self._preview(*shown[-1], is_group=is_group) if shown else "",
+            self.title_of(conv),
+            last[0].at_ms if last is not None else 0,
+            self._preview(*told, is_group=self.is_group(conv)) if told is not None else "",
             chat.badge,
-            sum(bool(one.failed) for one in own),
-            sum(not one.seq and not one.failed for one in own),
-            bool(await self.notices_in(conv)),
+            len(tail.failed),
+            len(tail.waiting),
+            bool(self.notices_in(conv)),
         )
+
+    def _first_shown(self, records: Iterable[Record]) -> tuple[Record, str] | None:
+        for record in records:
+            if (words := self._feed.words(record)) is not None:
+                return record, words
+        return None
 
     def _preview(self, record: Record, words: str, *, is_group: bool) -> str:
         words = " ".join(words.split())
@@ -182,38 +212,57 @@ class Desk(Screen):
             return f"you: {words}"
         return f"{self._names.name_of(sender)}: {words}" if is_group and sender is not None else words
 
-    async def title_of(self, conv: ConversationId) -> str:
+    def title_of(self, conv: ConversationId) -> str:
         """What a conversation is called: the other one, or a group's label and the first of its members."""
-        other = await self.other_in(conv)
+        other = self._others.get(conv)
         if other is not None:
             return self._names.name_of(other)
-        membership = (await self._client.chat(conv)).membership
-        if membership is None:
+        members = self._members(conv)
+        if not members:
             return f"{group_label(conv)}, left"
-        others = [self._names.name_of(one) for one in membership.members if one != self._client.device.user]
+        others = [self._names.name_of(one) for one in members if one != self._client.device.user]
         more = f" +{len(others) - _MAX_TITLE_NAMES}" if len(others) > _MAX_TITLE_NAMES else ""
         return f"{group_label(conv)} {', '.join(others[:_MAX_TITLE_NAMES])}{more}"
 
+    def is_group(self, conv: ConversationId) -> bool:
+        """Whether a conversation that was looked at is none of two."""
+        return conv not in self._others
+
+    def _members(self, conv: ConversationId) -> tuple[UserId, ...]:
+        chat = self._chats.get(conv)
+        return chat.membership.members if chat is not None and chat.membership is not None else ()
+
     # ---- the people in a conversation ----
 
-    async def look_for_undecided(self, conv: ConversationId) -> None:
-        """Look whether somebody in a conversation has another number than was compared, also before a restart."""
-        for user in (await self._people_in(conv))[:MAX_LOOKED_AT]:
-            for event in await self._client.undecided(user):
-                self.changed[event.device] = event
+    async def is_blocked(self, conv: ConversationId) -> bool:
+        """Whether nothing is to be sent there until the person has chosen: a number that was verified has changed.
 
-    async def _people_in(self, conv: ConversationId) -> list[UserId]:
-        other = await self.other_in(conv)
+        The device is asked, which knows it also after a restart.
+        """
+        is_blocked = False
+        for user in self._people_in(conv)[:MAX_LOOKED_AT]:
+            undecided = {event.device: event for event in await self._client.undecided(user)}
+            for device in [one for one in self.changed if one.user == user and one not in undecided]:
+                if self.changed[device].was_verified or await self._client.is_verified(device):
+                    del self.changed[device]  # the person has chosen, or compared the new one
+            self.changed.update(undecided)
+            is_blocked = is_blocked or bool(undecided)
+        return is_blocked
+
+    def _people_in(self, conv: ConversationId) -> list[UserId]:
+        """The others, those first of whom there is something to tell."""
+        other = self._others.get(conv)
         if other is not None:
             return [other]
-        membership = (await self._client.chat(conv)).membership
-        return list(membership.members if membership is not None else ())
+        changed = {device.user for device in self.changed}
+        others = (user for user in self._members(conv) if user != self._client.device.user)
+        return sorted(others, key=lambda user: user not in changed)
 
-    async def notices_in(self, conv: ConversationId) -> list[Changed]:
+    def notices_in(self, conv: ConversationId) -> list[Changed]:
         """What is to be told of the devices of those who are in a conversation."""
         if not self.changed and not self.linked:
             return []
-        here = set(await self._people_in(conv))
+        here = set(self._people_in(conv))
         notices: list[Notice] = [*self.linked.values(), *self.changed.values()]
         return [self._item(one) for one in notices if one.device.user in here]
 
@@ -233,11 +282,6 @@ class Desk(Screen):
             if any(type(one) is type(item.event) and one == item.event for one in unseen):
                 await self._client.noticed(item.event)
 
-    async def is_blocked(self, conv: ConversationId) -> bool:
-        """Whether nothing is to be sent there until the person has chosen: a number that was verified has changed."""
-        here = set(await self._people_in(conv)) if self.changed else set[UserId]()
-        return any(event.was_verified for device, event in self.changed.items() if device.user in here)
-
     async def settle(self, notice: Notice) -> None:
         """The person has chosen to go on."""
         match notice:
@@ -253,13 +297,13 @@ class Desk(Screen):
         with suppress(TransportError):  # asked again with the next connection
             self.devices = len(await self._client.devices_of([self._client.device.user]))
 
-    async def presence_of(self, conv: ConversationId) -> str:
+    def presence_of(self, conv: ConversationId) -> str:
         """How those are who are in a conversation: presence, typing, how many they are."""
-        other = await self.other_in(conv)
+        other = self._others.get(conv)
         parts: list[str] = []
         if other is None:
-            chat = await self._client.chat(conv)
-            if chat.membership is not None and chat.membership.is_whole:
+            chat = self._chats.get(conv)
+            if chat is not None and chat.membership is not None and chat.membership.is_whole:
                 parts.append(f"{len(chat.membership.members):,} people")
         elif self._client.state is ConnectionState.LIVE:
             seen = last_seen(self._client.presence(other), now_ms=self.wall_ms())
@@ -299,11 +343,11 @@ class Desk(Screen):
                 return "refused: this device was taken out of the account"
 
     def _how_far(self, client: Client) -> str:
-        if client.cursor is None or client.head is None:
+        if client.cursor is None:
             return ""
-        if self._caught_up_from is None:
+        if self._caught_up_from is None:  # at the latest when the server says where the end is
             self._caught_up_from = client.cursor.seq
-        total = client.head.seq - self._caught_up_from
+        total = 0 if client.head is None else client.head.seq - self._caught_up_from
         return f" {client.cursor.seq - self._caught_up_from:,} of {total:,}" if total > 0 else ""
 
     def _offline_words(self) -> str:

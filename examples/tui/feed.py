@@ -9,14 +9,29 @@ from typing import Final, NamedTuple, TypeAlias
 
 from examples.chat.lines import Who, file_name, harmless, local, what_changed
 from examples.tui.glyphs import Glyphs
-from examples.tui.room import Progress, Room
+from examples.tui.room import Room
+from examples.tui.timeline import Key, key_of
 from whisperkit.client.content import Attachment, Text
 from whisperkit.client.events import Notice
 from whisperkit.client.history import Note, Record
 from whisperkit.ids import UserId
-from whisperkit.receipts import MessageStatus
+from whisperkit.receipts import Tally
 
-__all__ = ["Changed", "Day", "Divider", "Feed", "Item", "Mark", "Role", "Said", "Sending", "Told", "size_in_words"]
+__all__ = [
+    "Changed",
+    "Day",
+    "Divider",
+    "Feed",
+    "Identity",
+    "Item",
+    "Mark",
+    "Role",
+    "Said",
+    "Sending",
+    "Told",
+    "identity_of",
+    "size_in_words",
+]
 
 BAR_CELLS: Final = 10
 FAILED_KEYS: Final = "r retry · c copy · Del delete"
@@ -127,6 +142,31 @@ class Changed(NamedTuple):
 
 
 Item: TypeAlias = Said | Sending | Day | Divider | Told | Changed
+Identity: TypeAlias = tuple[object, ...]
+
+
+def identity_of(item: Item) -> Identity:
+    """What stays of an item when it is made anew."""
+    match item:
+        case Said(record) | Told(record):
+            return "record", *key_of(record)
+        case Sending(number):
+            return "sending", number
+        case Changed(event):
+            return "changed", type(event), event.device
+        case Day(text):
+            return "day", text
+        case Divider():
+            return ("divider",)
+
+
+class _Read(NamedTuple):
+    """What does not change about a record: it is read once, not at each drawing."""
+
+    record: Record
+    words: str | None
+    at: str
+    day: date
 
 
 class Feed:
@@ -148,6 +188,7 @@ class Feed:
         self._glyphs = glyphs
         self._wall_ms = wall_ms
         self._zone = zone
+        self._read: dict[Key, _Read] = {}
 
     def items(
         self, room: Room, *, is_group: bool, sending: Sequence[Sending] = (), changed: Sequence[Changed] = ()
@@ -156,19 +197,30 @@ class Feed:
         items: list[Item] = []
         day: date | None = None
         is_divided = room.first_unread is None
+        known, self._read = self._read, {}  # of this conversation only
         for record in room.records:
-            item = self._item(record, room, is_group=is_group)
+            read = known.get(key_of(record))
+            if read is None or read.record is not record:
+                read = self._look(record)
+            self._read[key_of(record)] = read
+            item = self._item(read, room, is_group=is_group)
             if item is None:
                 continue
-            at = local(record.at_ms, self._zone).date()
-            if at != day:
-                day = at
-                items.append(Day(f"{at:%A} {at.day} {at:%B}" + (f" {at.year}" if at.year != self._today.year else "")))
+            if read.day != day:
+                day = read.day
+                items.append(Day(self._day(day)))
             if not is_divided and record.seq and room.first_unread is not None and record.seq >= room.first_unread:
                 items.append(Divider(f"{room.unread} unread"))
                 is_divided = True
             items.append(item)
         return [*items, *sending, *changed]
+
+    def _look(self, record: Record) -> _Read:
+        words = None if record.note is Note.ROSTER else self.words(record)
+        return _Read(record, words, self.clock(record.at_ms), local(record.at_ms, self._zone).date())
+
+    def _day(self, day: date) -> str:
+        return f"{day:%A} {day.day} {day:%B}" + (f" {day.year}" if day.year != self._today.year else "")
 
     @property
     def _today(self) -> date:
@@ -206,14 +258,16 @@ class Feed:
         """The same, of a name and a number of bytes."""
         return f"{self._glyphs.file} {file_name(name)}  {size_in_words(size)}"
 
-    def _item(self, record: Record, room: Room, *, is_group: bool) -> Item | None:
-        words = self.words(record)
-        if words is None or (record.note is Note.ROSTER and not is_group):
-            return None
+    def _item(self, read: _Read, room: Room, *, is_group: bool) -> Item | None:
+        record = read.record
         if record.note is Note.ROSTER:
-            return Told(record, words)
+            # Put in words anew: somebody in it may have a name by now.
+            words = self.words(record) if is_group else None
+            return None if words is None else Told(record, words)
+        if read.words is None:
+            return None
         name = "the server" if record.sender is None else self._who(record.sender.user)
-        said = Said(record, name, self.clock(record.at_ms), words)
+        said = Said(record, name, read.at, read.words)
         if record.note is Note.UNREADABLE:
             return said._replace(role=Role.DIM)
         if record.sender is None or record.sender.user != self._own:
@@ -223,21 +277,17 @@ class Feed:
             return said._replace(mark=mark, below=FAILED_KEYS)
         if not record.seq:
             return said._replace(role=Role.DIM, mark=Mark(self._glyphs.pending, Role.DIM))
-        return said._replace(mark=self._mark(room.progress.get(record.message_id), is_group=is_group))
+        return said._replace(mark=self._mark(room.tallies.get(record.message_id), is_group=is_group))
 
-    def _mark(self, progress: Progress | None, *, is_group: bool) -> Mark:
+    def _mark(self, tally: Tally | None, *, is_group: bool) -> Mark:
         glyphs = self._glyphs
-        if progress is None or progress.status is MessageStatus.PENDING:
-            return Mark(glyphs.sent, Role.DIM)  # of another device of this user, or not looked at yet
-        match progress.status:
-            case MessageStatus.READ:
-                return Mark(glyphs.read, Role.READ)
-            case MessageStatus.DELIVERED:
-                return Mark(glyphs.delivered, Role.DIM)
-            case _:
-                tally = progress.tally
-                part = f" {tally.delivered}/{tally.audience}" if is_group and tally.delivered else ""
-                return Mark(f"{glyphs.sent}{part}", Role.DIM)
+        if tally is None or not tally.delivered:
+            return Mark(glyphs.sent, Role.DIM)  # also of another device of this user, or not looked at yet
+        if tally.read == tally.audience:
+            return Mark(glyphs.read, Role.READ)
+        if tally.delivered == tally.audience:
+            return Mark(glyphs.delivered, Role.DIM)
+        return Mark(f"{glyphs.sent} {tally.delivered}/{tally.audience}" if is_group else glyphs.sent, Role.DIM)
 
 
 def size_in_words(size: int) -> str:

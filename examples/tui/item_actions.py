@@ -32,17 +32,17 @@ async def do_with(app: ChatApp, action: str, item: Item | None) -> None:
     """Do something with an item."""
     match item, action:
         case _, "next_hit":
-            await app.step_hit(1)
+            await app.search.step(1)
         case _, "previous_hit":
-            await app.step_hit(-1)
+            await app.search.step(-1)
         case None, _:
             app.say("nothing is selected: the arrow keys select a message")
         case Changed(), "compare":
             app.action_verify()
         case Changed(event, _, _), "accept":
             await app.attempt("not accepted", partial(app.desk.settle, event))
-            await app.desk.look_at_all()
-            app.draw()
+            app.talk.trust_moved()
+            app.changed(line.conv for line in app.desk.chats)
         case Sending(), "pause":
             app.transfers.pause_or_go_on(item.number)
         case Sending(), "delete":
@@ -72,7 +72,7 @@ async def _forget(app: ChatApp, record: Record) -> None:
     if await app.attempt("not deleted", partial(app.client.discard, record.conv, record.message_id)):
         if app.room is not None and app.room.conv == record.conv:
             app.room.drop(record)
-        await app.desk.look_at(record.conv)
+        await app.desk.read_again(record.conv)
         app.draw()
 
 

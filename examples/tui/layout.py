@@ -8,10 +8,24 @@ from typing import Final, NamedTuple, assert_never
 
 from rich.cells import cell_len, chop_cells, set_cell_size
 
-from examples.tui.feed import BAR_CELLS, Changed, Day, Divider, Item, Mark, Role, Said, Sending, Told, size_in_words
+from examples.tui.feed import (
+    BAR_CELLS,
+    Changed,
+    Day,
+    Divider,
+    Identity,
+    Item,
+    Mark,
+    Role,
+    Said,
+    Sending,
+    Told,
+    identity_of,
+    size_in_words,
+)
 from examples.tui.glyphs import Glyphs
 
-__all__ = ["Line", "Piece", "lay_out", "shorten", "wrap"]
+__all__ = ["Line", "Page", "Piece", "shorten", "wrap"]
 
 MAX_NAME: Final = 12
 MAX_NAME_NARROW: Final = 8
@@ -33,11 +47,9 @@ class Line(NamedTuple):
     """A line on the screen.
 
     Attributes:
-        item: The number of the item that it belongs to.
         pieces: What it says.
     """
 
-    item: int
     pieces: tuple[Piece, ...]
 
     @property
@@ -70,60 +82,84 @@ def shorten(text: str, width: int, more: str) -> str:
     return set_cell_size(text, max(0, width - cell_len(more))).rstrip() + more
 
 
-def lay_out(items: Sequence[Item], *, width: int, glyphs: Glyphs) -> list[Line]:
-    """Turn items into lines."""
-    named = [item.name for item in items if isinstance(item, Said | Sending)]
-    most = MAX_NAME_NARROW if width < NARROW else MAX_NAME
-    name_cells = min(max(map(cell_len, named), default=3), most)
-    page = _Page(width, name_cells, glyphs)
-    for number, item in enumerate(items):
-        page.add(number, item)
-    return page.lines
+class Page:
+    """Items as lines; what is the same as the last time is not laid out again.
+
+    Args:
+        glyphs: The marks.
+    """
+
+    def __init__(self, glyphs: Glyphs) -> None:
+        self._glyphs = glyphs
+        self._shape: tuple[int, int] | None = None
+        self._known: dict[Identity, tuple[Item, list[Line]]] = {}
+
+    def lay_out(self, items: Sequence[Item], *, width: int) -> list[list[Line]]:
+        """The lines of each item."""
+        shape = width, _name_cells(items, width)
+        known = self._known if shape == self._shape else {}
+        self._shape, self._known = shape, {}
+        block = _Block(*shape, self._glyphs)
+        found: list[list[Line]] = []
+        for item in items:
+            name = identity_of(item)
+            before = known.get(name)
+            lines = before[1] if before is not None and before[0] == item else block.lines_of(item)
+            self._known[name] = item, lines
+            found.append(lines)
+        return found
 
 
-class _Page:
+def _name_cells(items: Sequence[Item], width: int) -> int:
+    named = {item.name for item in items if isinstance(item, Said | Sending)}
+    return min(max(map(cell_len, named), default=3), MAX_NAME_NARROW if width < NARROW else MAX_NAME)
+
+
+class _Block:
     def __init__(self, width: int, name_cells: int, glyphs: Glyphs) -> None:
-        self.lines: list[Line] = []
+        self._lines: list[Line] = []
         self._width = width
         self._name_cells = name_cells
         self._glyphs = glyphs
         self._indent = name_cells + 1 + _AT_CELLS + 2
         self._text_cells = max(_MIN_TEXT, width - self._indent - _MARK_CELLS - 1)
 
-    def add(self, number: int, item: Item) -> None:
-        """Add the lines of an item."""
+    def lines_of(self, item: Item) -> list[Line]:
+        """Turn an item into lines."""
+        self._lines = []
         match item:
             case Day(text):
-                self._rule(number, text, Role.NOTE)
+                self._rule(text, Role.NOTE)
             case Divider(text):
-                self._rule(number, text, Role.DIVIDER)
+                self._rule(text, Role.DIVIDER)
             case Told(_, text):
                 for line in wrap(text, max(_MIN_TEXT, self._width - 4)):
-                    self._put(number, Piece(f"  {line}", Role.NOTE))
+                    self._put(Piece(f"  {line}", Role.NOTE))
             case Changed(_, text, below):
                 for line in wrap(text, max(_MIN_TEXT, self._width - 2)):
-                    self._put(number, Piece(line, Role.WARNING))
-                self._put(number, Piece(f"  {below}", Role.NOTE))
+                    self._put(Piece(line, Role.WARNING))
+                self._put(Piece(f"  {below}", Role.NOTE))
             case Said():
-                self._said(number, item)
+                self._said(item)
             case Sending():
-                self._sending(number, item)
+                self._sending(item)
             case _:
                 assert_never(item)
+        return self._lines
 
-    def _rule(self, number: int, text: str, role: Role) -> None:
+    def _rule(self, text: str, role: Role) -> None:
         text = f" {shorten(text, max(1, self._width - 4), self._glyphs.more)} "
         left = max(0, self._width - cell_len(text)) // 2
         right = max(0, self._width - cell_len(text) - left)
-        self._put(number, Piece(f"{self._glyphs.rule * left}{text}{self._glyphs.rule * right}", role))
+        self._put(Piece(f"{self._glyphs.rule * left}{text}{self._glyphs.rule * right}", role))
 
-    def _said(self, number: int, item: Said) -> None:
-        self._block(number, item.name, item.at, wrap(item.text, self._text_cells), item.role, item.mark)
+    def _said(self, item: Said) -> None:
+        self._block(item.name, item.at, wrap(item.text, self._text_cells), item.role, item.mark)
         if item.below:
             for line in wrap(item.below, max(_MIN_TEXT, self._width - self._indent)):
-                self._put(number, Piece(" " * self._indent + line, Role.NOTE))
+                self._put(Piece(" " * self._indent + line, Role.NOTE))
 
-    def _sending(self, number: int, item: Sending) -> None:
+    def _sending(self, item: Sending) -> None:
         glyphs = self._glyphs
         if item.problem:
             how = f"{glyphs.failed} {item.problem} · p go on · Del give up"
@@ -136,9 +172,9 @@ class _Page:
             rate = f" {size_in_words(int(item.rate))}/s" if item.rate else ""
             how = f"{glyphs.filled * full}{glyphs.empty * (BAR_CELLS - full)} {_percent(item.part)}{rate} · p pause"
         lines = wrap(f"{item.text}  {how}", self._text_cells)
-        self._block(number, item.name, item.at, lines, Role.DIM, Mark(glyphs.pending, Role.DIM))
+        self._block(item.name, item.at, lines, Role.DIM, Mark(glyphs.pending, Role.DIM))
 
-    def _block(self, number: int, name: str, at: str, lines: Sequence[str], role: Role, mark: Mark | None) -> None:
+    def _block(self, name: str, at: str, lines: Sequence[str], role: Role, mark: Mark | None) -> None:
         shown = shorten(name, self._name_cells, self._glyphs.more)
         head = (
             Piece(f"{shown}{' ' * (self._name_cells - cell_len(shown))} ", Role.NAME),
@@ -149,21 +185,21 @@ class _Page:
             is_last = place == len(lines) - 1
             room = self._width - self._indent - cell_len(line)
             if mark is None or not is_last:
-                self._put(number, *start, Piece(line, role))
+                self._put(*start, Piece(line, role))
             elif cell_len(mark.text) < room:
                 gap = " " * (room - cell_len(mark.text))
-                self._put(number, *start, Piece(line, role), Piece(gap, Role.PLAIN), Piece(mark.text, mark.role))
+                self._put(*start, Piece(line, role), Piece(gap, Role.PLAIN), Piece(mark.text, mark.role))
             else:
-                self._put(number, *start, Piece(line, role))
-                self._mark_below(number, mark)
+                self._put(*start, Piece(line, role))
+                self._mark_below(mark)
 
-    def _mark_below(self, number: int, mark: Mark) -> None:
+    def _mark_below(self, mark: Mark) -> None:
         for line in wrap(mark.text, max(_MIN_TEXT, self._width - 2)):
             gap = " " * max(0, self._width - cell_len(line))
-            self._put(number, Piece(gap, Role.PLAIN), Piece(line, mark.role))
+            self._put(Piece(gap, Role.PLAIN), Piece(line, mark.role))
 
-    def _put(self, number: int, *pieces: Piece) -> None:
-        self.lines.append(Line(number, pieces))
+    def _put(self, *pieces: Piece) -> None:
+        self._lines.append(Line(pieces))
 
 
 def _percent(part: float | None) -> str:

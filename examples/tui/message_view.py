@@ -18,16 +18,15 @@ from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
-from examples.tui.feed import Changed, Day, Divider, Item, Role, Said, Sending, Told
+from examples.tui.feed import Day, Divider, Identity, Item, Role, Said, Told, identity_of
 from examples.tui.glyphs import Glyphs
 from examples.tui.keys import MESSAGE_KEYS, bindings
-from examples.tui.layout import Line, lay_out
+from examples.tui.layout import Line, Page
 from whisperkit.ids import ConversationSeq
 
 __all__ = ["MessageView"]
 
-_Name: TypeAlias = tuple[object, ...]
-_Place: TypeAlias = tuple[_Name, int]
+_Place: TypeAlias = tuple[Identity, int]
 
 # How much is kept above the divider when the view opens at it.
 _ABOVE_DIVIDER = 3
@@ -50,12 +49,20 @@ class MessageView(ScrollView, can_focus=True):
     class Moved(Message):
         """Other lines are in view."""
 
+        def can_replace(self, message: Message) -> bool:
+            """Where the view is counts, not the way there."""
+            return isinstance(message, MessageView.Moved)
+
     def __init__(self, glyphs: Glyphs) -> None:
         super().__init__(id="messages")
-        self._glyphs = glyphs
+        self._page = Page(glyphs)
         self._items: list[Item] = []
         self._lines: list[Line] = []
-        self._selected: _Name | None = None
+        # Of each line the number of its item; of each item its first line, and where it is by what stays of it.
+        self._owners: list[int] = []
+        self._starts: list[int] = []
+        self._numbers: dict[Identity, int] = {}
+        self._selected: Identity | None = None
         # The item that is at the top, and which of its lines; `None` for a view that stays at the bottom.
         self._anchor: _Place | None = None
         self._is_moving = False
@@ -72,6 +79,8 @@ class MessageView(ScrollView, can_focus=True):
 
     def show(self, items: Sequence[Item]) -> None:
         """Show these items, and move nothing that is in view."""
+        if items == self._items:
+            return
         self._items = list(items)
         self._lay_out()
         self._move()
@@ -79,15 +88,13 @@ class MessageView(ScrollView, can_focus=True):
     def open_at_divider(self) -> None:
         """Go to where the unread begins, or to the bottom."""
         self._selected = None
-        dividers = [place for place, line in enumerate(self._lines) if self._is_divider(line)]
-        if dividers and len(self._lines) - dividers[0] > self.size.height:
-            self._anchor = self._place(max(0, dividers[0] - _ABOVE_DIVIDER))
+        divider = next((number for number, item in enumerate(self._items) if isinstance(item, Divider)), None)
+        top = 0 if divider is None or not self._starts else self._starts[divider]
+        if divider is not None and len(self._lines) - top > self.size.height:
+            self._anchor = self._place(max(0, top - _ABOVE_DIVIDER))
             self._move()
         else:
             self.to_bottom()
-
-    def _is_divider(self, line: Line) -> bool:
-        return isinstance(self._items[line.item], Divider)
 
     def to_bottom(self) -> None:
         """Go to the newest message."""
@@ -105,15 +112,23 @@ class MessageView(ScrollView, can_focus=True):
         return self._anchor is not None and self._line_of(self._anchor) == 0
 
     def seen_upto(self) -> ConversationSeq:
-        """The number of the last message whose end is in view; 0 if none is."""
-        last = self.scroll_offset.y + self.size.height
-        ends: dict[int, int] = {line.item: place for place, line in enumerate(self._lines)}
-        seen = [
-            item.record.seq
-            for number, item in enumerate(self._items)
-            if isinstance(item, Said | Told) and ends.get(number, last) < last
-        ]
-        return max(seen, default=ConversationSeq(0))
+        """The number of the last message whose end is in view; 0 if none is, or none of a number."""
+        bottom = min(self.scroll_offset.y + self.size.height, len(self._lines))
+        for number in range(self._owners[bottom - 1] if bottom else -1, -1, -1):
+            item = self._items[number]
+            if isinstance(item, Said | Told) and item.record.seq and self._end_of(number) <= bottom:
+                return item.record.seq
+        return ConversationSeq(0)
+
+    def _end_of(self, number: int) -> int:
+        """The first line below an item."""
+        return self._starts[number + 1] if number + 1 < len(self._starts) else len(self._lines)
+
+    def in_view(self) -> list[Item]:
+        """The items of which a line is in view."""
+        top = self.scroll_offset.y
+        numbers = sorted(set(self._owners[top : top + self.size.height]))
+        return [self._items[number] for number in numbers]
 
     def text(self) -> list[str]:
         """The lines in view."""
@@ -125,19 +140,25 @@ class MessageView(ScrollView, can_focus=True):
     @property
     def selected(self) -> Item | None:
         """The item that is selected."""
-        return next((item for item in self._items if _name(item) == self._selected), None)
+        number = self._selected_number
+        return None if number is None else self._items[number]
+
+    @property
+    def _selected_number(self) -> int | None:
+        return None if self._selected is None else self._numbers.get(self._selected)
 
     def select(self, item: Item) -> None:
         """Select an item, and bring it into view."""
-        self._selected = _name(item)
-        places = [place for place, line in enumerate(self._lines) if _name(self._items[line.item]) == self._selected]
-        if not places:
+        self._selected = identity_of(item)
+        number = self._selected_number
+        if number is None or not self._starts:
             return
+        first, end = self._starts[number], self._end_of(number)
         top, height = self.scroll_offset.y, self.size.height
-        if places[0] < top:
-            top = places[0]
-        elif places[-1] >= top + height:
-            top = min(places[0], places[-1] - height + 1)
+        if first < top:
+            top = first
+        elif end > top + height:
+            top = min(first, end - height)
         self._go(top)
 
     def select_message(self, name: object) -> bool:
@@ -153,14 +174,13 @@ class MessageView(ScrollView, can_focus=True):
         chosen = [item for item in self._items if not isinstance(item, Day | Divider | Told)]
         if not chosen:
             return
-        names = [_name(item) for item in chosen]
+        names = [identity_of(item) for item in chosen]
         if self._selected in names:
             place = names.index(self._selected) + step
             self.select(chosen[min(max(place, 0), len(chosen) - 1)])
         else:
-            last = self.scroll_offset.y + self.size.height
-            shown = {_name(self._items[line.item]) for line in self._lines[self.scroll_offset.y : last]}
-            self.select(next((item for item in reversed(chosen) if _name(item) in shown), chosen[-1]))
+            shown = [item for item in self.in_view() if not isinstance(item, Day | Divider | Told)]
+            self.select(shown[-1] if shown else chosen[-1])
 
     def action_ask(self, action: str) -> None:
         """Ask for something to be done with the selected item."""
@@ -182,7 +202,7 @@ class MessageView(ScrollView, can_focus=True):
         """Select what is clicked at."""
         place = int(event.y) + self.scroll_offset.y
         if 0 <= place < len(self._lines):
-            item = self._items[self._lines[place].item]
+            item = self._items[self._owners[place]]
             if not isinstance(item, Day | Divider | Told):
                 self.select(item)
 
@@ -229,7 +249,12 @@ class MessageView(ScrollView, can_focus=True):
 
     def _lay_out(self) -> None:
         width = self._width
-        self._lines = lay_out(self._items, width=width, glyphs=self._glyphs) if width else []
+        self._lines, self._owners, self._starts = [], [], []
+        self._numbers = {identity_of(item): number for number, item in enumerate(self._items)}
+        for number, lines in enumerate(self._page.lay_out(self._items, width=width) if width else ()):
+            self._starts.append(len(self._lines))
+            self._lines += lines
+            self._owners += [number] * len(lines)
         self.virtual_size = Size(width, len(self._lines))
 
     @property
@@ -237,18 +262,18 @@ class MessageView(ScrollView, can_focus=True):
         return self.scrollable_content_region.width  # the scroll bar has a column of its own
 
     def _place(self, top: int) -> _Place | None:
-        """What is on a line."""
-        if top >= len(self._lines):
-            return None
-        number = self._lines[top].item
-        first = next(place for place, line in enumerate(self._lines) if line.item == number)
-        return _name(self._items[number]), top - first
+        """What is on a line; of a line across, what is below it: the same day may begin earlier a moment later."""
+        for line in range(top, len(self._lines)):
+            number = self._owners[line]
+            if not isinstance(self._items[number], Day | Divider):
+                return identity_of(self._items[number]), top - self._starts[number]
+        return None
 
     def _line_of(self, place: _Place) -> int:
         """Where something is now; 0 if it is not here any more."""
-        name, within = place
-        lines = (n for n, line in enumerate(self._lines) if _name(self._items[line.item]) == name)
-        return next(lines, -within) + within
+        identity, within = place
+        number = self._numbers.get(identity)
+        return 0 if number is None or number >= len(self._starts) else self._starts[number] + within
 
     def render_line(self, y: int) -> Strip:
         """Draw a line."""
@@ -256,7 +281,7 @@ class MessageView(ScrollView, can_focus=True):
         if place >= len(self._lines):
             return Strip.blank(width, self.rich_style)
         line = self._lines[place]
-        is_selected = self._selected is not None and _name(self._items[line.item]) == self._selected
+        is_selected = self._owners[place] == self._selected_number
         segments: list[Segment] = []
         for piece in line.pieces:
             style = self.get_component_rich_style(f"message--{piece.role.value}")
@@ -267,18 +292,3 @@ class MessageView(ScrollView, can_focus=True):
         if is_selected:
             rest += self.get_component_rich_style("message--selected", partial=True)
         return Strip(segments).adjust_cell_length(width, rest)
-
-
-def _name(item: Item) -> _Name:
-    """What stays of an item when it is made anew."""
-    match item:
-        case Said(record) | Told(record):
-            return "record", record.message_id, record.sender
-        case Sending(number):
-            return "sending", number
-        case Changed(event):
-            return "changed", type(event), event.device
-        case Day(text):
-            return "day", text
-        case Divider():
-            return ("divider",)

@@ -33,6 +33,7 @@ async def run_command(app: ChatApp, line: str) -> None:
         app.composer.focus()
     else:
         app.tell(word, said)
+    app.talk.trust_moved()
     app.draw()
 
 

@@ -8,13 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections import Counter
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sized
 from contextlib import asynccontextmanager
 from datetime import UTC
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Final, cast
 
-from textual.pilot import Pilot
+import anyio.to_thread
+from textual.drivers.headless_driver import HeadlessDriver
+from textual.events import Key, Resize
+from textual.geometry import Size
+from textual.keys import _character_to_key  # pyright: ignore[reportPrivateUsage]
 from textual.strip import Strip
 
 from examples.chat.names import Names
@@ -34,7 +39,10 @@ from whisperkit.ids import BlobId, DeviceId
 from whisperkit.testing.sim_phone import ChatNet, SimPhone
 from whisperkit.testing.sim_runtime import run_now
 
-__all__ = ["Stage", "SteppedBlobs", "on_stage", "screen_text"]
+__all__ = ["CountedApp", "Stage", "SteppedBlobs", "at_rest", "on_stage", "screen_text"]
+
+# How often the threads of the pool, which no loop knows of, are looked at.
+_THREADS_S: Final = 0.001
 
 
 class SteppedBlobs(HttpBlobs):
@@ -73,9 +81,11 @@ class SteppedBlobs(HttpBlobs):
 
 
 class _Bridge:
-    """A client of the simulated world, as one of asyncio sees it."""
+    """A client of the simulated world, as one of asyncio sees it; it counts what it is asked for."""
 
-    def __init__(self, sim: SimPhone, blobs: BlobTransfer | None) -> None:
+    def __init__(self, net: ChatNet, sim: SimPhone, blobs: BlobTransfer | None) -> None:
+        self.asked: Counter[str] = Counter()
+        self._net = net
         self._sim = sim
         self.uploads = Uploads(blobs, AnyioRuntime())
         self.listeners: list[Listener] = []
@@ -102,9 +112,35 @@ class _Bridge:
                 method: Callable[..., Awaitable[object]] = getattr(client, name)
                 return await method(*arguments, **named)
 
-            return self._sim.do(do)
+            self.asked[name] += 1
+            answer = self._sim.do(do)
+            self._net.wait(0.0)  # what it led to is heard of
+            return answer
 
         return call
+
+
+class CountedApp(ChatApp):
+    """Counts how often it is drawn."""
+
+    drawn = 0
+
+    async def draw_now(self) -> None:
+        self.drawn += 1
+        await super().draw_now()
+
+
+class Clock:
+    """What the application takes for the time: it stands still unless a test lets time pass.
+
+    That of the simulated world goes on a little with each call of a client, so with each drawing of the screen.
+    """
+
+    def __init__(self, now_ms: int) -> None:
+        self.now_ms = now_ms
+
+    def __call__(self) -> int:
+        return self.now_ms
 
 
 class Stage:
@@ -114,33 +150,50 @@ class Stage:
         net: The world.
         app: The application.
         sim: The person's phone.
-        is_heard: Whether the application has heard of all that happened.
+        clock: What it takes for the time.
+        asked: How often it has called what of its client.
     """
 
-    def __init__(self, net: ChatNet, app: ChatApp, sim: SimPhone, is_heard: Callable[[], bool]) -> None:
+    def __init__(self, net: ChatNet, app: CountedApp, sim: SimPhone, clock: Clock, asked: Counter[str]) -> None:
+        self.asked = asked
         self.net = net
-        self._is_heard = is_heard
+        self.clock = clock
         self.app = app
         self.sim = sim
-        self.pilot: Pilot[int] = cast("Pilot[int]", None)  # there once it runs
 
     async def settle(self) -> None:
-        """Let all be heard and drawn."""
-        quiet = 0
-        while quiet < 2:
-            await self.pilot.pause()
-            quiet = quiet + 1 if self._is_heard() and self.app.is_drawn else 0
+        """Let all be heard and drawn: until nothing is left to run, and the screen has nothing to refresh."""
+        await at_rest()
+        while self.app.is_running and _is_stale(self.app):
+            self.app.screen._on_timer_update()  # pyright: ignore[reportPrivateUsage]  # a sixtieth of a second passes
+            await at_rest()
 
     async def wait(self, seconds: float = 2.0) -> None:
         """Let time pass."""
         self.net.wait(seconds)
+        self.clock.now_ms += int(seconds * 1_000)
         await self.settle()
         await self.app.tick()
         await self.settle()
 
     async def press(self, *keys: str) -> None:
         """Press keys, and let a moment pass."""
-        await self.pilot.press(*keys)
+        assert self.app._driver is not None  # pyright: ignore[reportPrivateUsage]
+        for key in keys:
+            name = _character_to_key(key) if len(key) == 1 and not key.isalnum() else key
+            event = Key(name, key if len(key) == 1 else " " if key == "space" else None)
+            event.set_sender(self.app)
+            self.app._driver.send_message(event)  # pyright: ignore[reportPrivateUsage]
+            await self.settle()
+
+    async def resize(self, width: int, height: int) -> None:
+        """Give the terminal another size."""
+        size = Size(width, height)
+        assert isinstance(self.app._driver, HeadlessDriver)  # pyright: ignore[reportPrivateUsage]
+        self.app._driver._size = size  # pyright: ignore[reportPrivateUsage]
+        self.app.post_message(Resize(size, size))
+        await at_rest()
+        self.app._check_resize()  # pyright: ignore[reportPrivateUsage]  # which it does a moment later
         await self.settle()
 
     async def write(self, text: str) -> None:
@@ -168,14 +221,13 @@ class Stage:
 
     def colors(self) -> set[str]:
         """The colours that are sent to the terminal, beside its own."""
-        found = {
-            color.name
-            for strip in _strips(self.app)
-            for segment in strip.apply_filter(self.app._filters[-1], self.app.screen.styles.background)  # pyright: ignore[reportPrivateUsage]
-            if segment.style is not None
-            for color in (segment.style.color, segment.style.bgcolor)
-            if color is not None
-        }
+        background = self.app.screen.styles.background
+        found: set[str] = set()
+        for strip in _strips(self.app):
+            for one in self.app._filters:  # pyright: ignore[reportPrivateUsage]
+                strip = strip.apply_filter(one, background) if one.enabled else strip
+            styles = [segment.style for segment in strip if segment.style is not None]
+            found.update(color.name for style in styles for color in (style.color, style.bgcolor) if color is not None)
         return found - {"default"}
 
     @property
@@ -191,6 +243,31 @@ class Stage:
         """The only line of the messages with some text."""
         (found,) = [line for line in self.messages if text in line]
         return found
+
+
+async def at_rest() -> None:
+    """Let the loop run until nothing is left that could run by itself: no clock of the machine decides when."""
+    loop = asyncio.get_running_loop()
+    ready = cast("Sized", loop._ready)  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]  # what runs next
+    threads = anyio.to_thread.current_default_thread_limiter()
+    while True:
+        await asyncio.sleep(0)  # behind all that is there
+        if threads.borrowed_tokens:
+            await asyncio.sleep(_THREADS_S)
+        elif not len(ready):
+            return
+
+
+def _is_stale(app: ChatApp) -> bool:
+    screen = app.screen
+    return bool(
+        screen._layout_required  # pyright: ignore[reportPrivateUsage]
+        or screen._scroll_required  # pyright: ignore[reportPrivateUsage]
+        or screen._repaint_required  # pyright: ignore[reportPrivateUsage]
+        or screen._recompose_required  # pyright: ignore[reportPrivateUsage]
+        or screen._dirty_widgets  # pyright: ignore[reportPrivateUsage]
+        or screen._callbacks  # pyright: ignore[reportPrivateUsage]
+    )
 
 
 def screen_text(app: ChatApp) -> list[str]:
@@ -214,22 +291,24 @@ async def on_stage(
     glyphs: Glyphs = GLYPHS,
     blobs: SteppedBlobs | None = None,
     has_no_color: bool = False,
+    kind: type[CountedApp] = CountedApp,
 ) -> AsyncGenerator[Stage]:
     """Open the application for somebody."""
     sim = sim or net.phone(name)
-    bridge = _Bridge(sim, blobs)
+    bridge = _Bridge(net, sim, blobs)
+    clock = Clock(sim.runtime.wall_ms())
     client = cast("Client", bridge)
     names = Names(name, sim.store)
     run_now(names.load())
     with SearchIndex() as index:
         carrier = blobs or HttpBlobs("http://127.0.0.1:9", sim.device)
         phone = Phone(client, carrier, index, sim.store)
-        app = ChatApp(
+        app = kind(
             phone,
             names,
             folder=folder,
             spools=folder / "outgoing",
-            wall_ms=sim.runtime.wall_ms,
+            wall_ms=clock,
             settings=settings,
             glyphs=glyphs,
             zone=UTC,
@@ -237,8 +316,8 @@ async def on_stage(
             has_no_color=has_no_color,
         )
         app.animation_level = "none"
-        stage = Stage(net, app, sim, lambda: not any(map(len, bridge.listeners[:1])))
-        async with app.run_test(size=size, notifications=True) as stage.pilot:
+        stage = Stage(net, app, sim, clock, bridge.asked)
+        async with app.run_test(size=size, notifications=True):
             await app.desk.hear(ConnectionChanged(sim.client.state))  # it was said before the application was there
             await stage.settle()
             yield stage

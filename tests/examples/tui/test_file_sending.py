@@ -61,7 +61,7 @@ async def test_a_file_moves_with_a_bar_and_can_wait_and_go_on(
         await alice.go_to("bob")
         await attach(alice, picture, "look at him")
         await until(alice, "0 %")
-        net.wait(2.0)
+        alice.clock.now_ms += 2_000
         blobs.let_move(0.5)
         await until(alice, "█████░░░░░")
         assert "▤ cat.jpg  1.2 MB" in alice.screen

@@ -188,7 +188,7 @@ async def test_a_narrow_screen_has_one_pane_and_escape_goes_to_the_list(net: Cha
         await alice.press("enter")
         assert "Chats" not in alice.screen
 
-        await alice.pilot.resize_terminal(100, 20)
+        await alice.resize(100, 20)
         await alice.settle()
         assert "Chats" in alice.screen
         assert "F1 keys" in alice.screen

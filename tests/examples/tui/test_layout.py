@@ -9,7 +9,7 @@ from rich.cells import cell_len
 
 from examples.tui.feed import Day, Divider, Item, Mark, Role, Said, Sending, Told, size_in_words
 from examples.tui.glyphs import ASCII, GLYPHS, glyphs_for
-from examples.tui.layout import lay_out, shorten, wrap
+from examples.tui.layout import Page, shorten, wrap
 from whisperkit.client.history import Note, Record
 from whisperkit.ids import ConversationId, ConversationSeq, DeviceId, MessageId
 
@@ -25,7 +25,7 @@ RECORD = Record(
 
 
 def lines(*items: Item, width: int = 40) -> list[str]:
-    return [line.text for line in lay_out(items, width=width, glyphs=GLYPHS)]
+    return [line.text for block in Page(GLYPHS).lay_out(items, width=width) for line in block]
 
 
 def said(text: str, mark: Mark | None = None) -> Said:
@@ -65,15 +65,27 @@ def test_a_file_on_its_way_has_a_bar_and_says_what_can_be_done() -> None:
     assert "encrypting" in " ".join(lines(moving._replace(part=None), width=90))
 
 
+def test_what_is_the_same_is_not_laid_out_again_unless_the_width_or_a_longer_name_changes_it() -> None:
+    page = Page(GLYPHS)
+    first, second = said("one"), Sending("1", "bob", "14:02", "cat.jpg", part=0.5)
+    before = page.lay_out([first, second], width=40)
+
+    after = page.lay_out([first._replace(), second._replace(part=0.6)], width=40)
+    assert after[0] is before[0]
+    assert after[1] is not before[1]
+    assert page.lay_out([first], width=41)[0] is not before[0]
+    assert page.lay_out([first, Sending("2", "barbara", "14:02", "x")], width=41)[0] != before[0]
+
+
 @given(
     st.text(alphabet=st.characters(exclude_categories=["C", "Z", "M"]) | st.just(" "), max_size=80),
     st.integers(20, 120),
 )
 def test_no_line_is_wider_than_the_view_and_no_letter_is_lost(text: str, width: int) -> None:
-    found = lay_out([said(text, Mark("✓ 12/29", Role.DIM)), Told(RECORD, text)], width=width, glyphs=GLYPHS)
+    found = Page(GLYPHS).lay_out([said(text, Mark("✓ 12/29", Role.DIM)), Told(RECORD, text)], width=width)
 
-    assert all(cell_len(line.text) <= width for line in found)
-    shown = "".join(line.text for line in found if line.item == 1)
+    assert all(cell_len(line.text) <= width for block in found for line in block)
+    shown = "".join(line.text for line in found[1])
     assert shown.replace(" ", "") == text.replace(" ", "")
 
 

@@ -13,6 +13,7 @@ from typing import Final
 
 import pytest
 
+from examples.tui.themes import THEMES
 from tests.examples.tui.scene import at_the_airport
 from tests.examples.tui.stage import Stage
 from whisperkit.testing.sim_phone import ChatNet
@@ -42,10 +43,15 @@ def lasting(line: str) -> str:
     return re.sub(r"\d\d:\d\d", "00:00", line)
 
 
-@pytest.mark.parametrize("size", [(80, 24), (120, 40), (48, 20)], ids=lambda size: f"{size[0]}x{size[1]}")
-async def test_the_conversation(net: ChatNet, tmp_path: Path, size: tuple[int, int]) -> None:
-    async with at_the_airport(net, tmp_path, size=size) as alice:
-        check(f"conversation-{size[0]}x{size[1]}", alice)
+async def test_the_conversation_at_three_sizes_and_the_list_where_there_is_one_pane(
+    net: ChatNet, tmp_path: Path
+) -> None:
+    async with at_the_airport(net, tmp_path, size=(80, 24)) as alice:
+        for width, height in ((80, 24), (120, 40), (48, 20)):
+            await alice.resize(width, height)
+            check(f"conversation-{width}x{height}", alice)
+        await alice.press("escape", "escape")
+        check("list-48x20", alice)
 
 
 async def test_the_picture_in_the_docs_shows_this_screen(net: ChatNet, tmp_path: Path) -> None:
@@ -68,25 +74,27 @@ def _texts(picture: str) -> list[str]:
     ]
 
 
-async def test_the_list_on_a_narrow_screen(net: ChatNet, tmp_path: Path) -> None:
-    async with at_the_airport(net, tmp_path, size=(48, 20)) as alice:
-        await alice.press("escape", "escape")
-        check("list-48x20", alice)
+async def test_the_dialogs(net: ChatNet, tmp_path: Path) -> None:
+    async with at_the_airport(net, tmp_path, size=(80, 24)) as alice:
+        for width, height in ((80, 24), (48, 20)):
+            await alice.resize(width, height)
+            for key, name in (("f1", "keys"), ("ctrl+s", "verify"), ("ctrl+o", "attach"), ("f2", "members")):
+                await alice.press(key)
+                check(f"{name}-{width}x{height}", alice)
+                await alice.press("escape")
 
 
-@pytest.mark.parametrize("size", [(80, 24), (48, 20)], ids=lambda size: f"{size[0]}x{size[1]}")
-async def test_the_dialogs(net: ChatNet, tmp_path: Path, size: tuple[int, int]) -> None:
-    async with at_the_airport(net, tmp_path, size=size) as alice:
-        for key, name in (("f1", "keys"), ("ctrl+s", "verify"), ("ctrl+o", "attach"), ("f2", "members")):
-            await alice.press(key)
-            check(f"{name}-{size[0]}x{size[1]}", alice)
-            await alice.press("escape")
+async def test_a_theme_changes_colours_and_no_letter(net: ChatNet, tmp_path: Path) -> None:
+    async with at_the_airport(net, tmp_path, size=(80, 24)) as alice:
+        colors: dict[str, set[str]] = {}
+        for theme in THEMES:
+            alice.app.theme = theme
+            await alice.settle()
+            check("conversation-80x24", alice)
+            colors[theme] = alice.colors()
 
-
-@pytest.mark.parametrize("theme", ["terminal", "dark", "light", "high-contrast"])
-async def test_a_theme_changes_no_letter(net: ChatNet, tmp_path: Path, theme: str) -> None:
-    async with at_the_airport(net, tmp_path, size=(80, 24), theme=theme) as alice:
-        check("conversation-80x24", alice)
+        assert all(one.isalpha() or one.startswith("color") for one in colors.pop("terminal")), "of the terminal only"
+        assert len({frozenset(found) for found in colors.values()}) == len(colors)
 
 
 async def test_no_color_changes_no_letter_and_has_none(

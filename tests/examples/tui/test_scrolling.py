@@ -55,9 +55,30 @@ async def test_an_own_message_goes_to_the_bottom(net: ChatNet, tmp_path: Path) -
         assert "back here" in alice.messages[-1]
 
 
+async def test_what_was_before_is_loaded_at_the_top_and_the_view_stays(net: ChatNet, tmp_path: Path) -> None:
+    bob, phone = net.phone("bob"), net.phone("alice")
+    chat = bob.direct(phone)
+    for n in range(200):
+        bob.send(chat, f"line {n}")
+    net.until(lambda: len(phone.texts(chat)) == 200)
+    phone.do(lambda client: client.mark_read(chat, 999))
+    async with on_stage(net, "alice", tmp_path, sim=phone) as alice:
+        await alice.go_to("bob")
+        alice.app.view.focus()
+        await alice.press("home")
+        top = next(line for line in alice.messages if "line " in line)
+        assert "line 0" not in alice.screen
+
+        for _ in range(5):
+            await alice.press("home")
+
+        assert top not in alice.messages
+        assert any(line.endswith("line 0") for line in alice.messages)
+
+
 async def test_a_window_of_another_size_keeps_the_bottom_at_the_bottom(net: ChatNet, tmp_path: Path) -> None:
     async with long_talk(net, tmp_path) as (alice, _):
-        await alice.pilot.resize_terminal(60, 15)
+        await alice.resize(60, 15)
         await alice.settle()
 
         assert "line 59" in alice.messages[-1]
