@@ -6,7 +6,7 @@ import asyncio
 import re
 import subprocess
 import sys
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -19,16 +19,16 @@ __all__ = ["Site", "connected", "until"]
 
 
 class Site:
-    """A module that uvicorn serves, as `python -m MODULE PORT`.
+    """A program that serves an application with uvicorn.
 
     Args:
-        module: Its name.
+        command: The arguments of Python; the port is put behind them.
         folder: Where it keeps everything.
         settings: Variables of its environment.
     """
 
-    def __init__(self, module: str, folder: Path, settings: Mapping[str, str] | None = None) -> None:
-        self._command: Sequence[str] = [sys.executable, "-m", module]
+    def __init__(self, *command: str, folder: Path | None = None, settings: Mapping[str, str] | None = None) -> None:
+        self._command = [sys.executable, *command]
         self._folder = folder
         self._settings = settings
         self._port = "0"
@@ -40,6 +40,11 @@ class Site:
 
     def start(self) -> None:
         """Start, on the port of before, and wait until it listens."""
+        self.launch()
+        self.wait()
+
+    def launch(self) -> None:
+        """Start, on the port of before."""
         self._process = subprocess.Popen(
             [*self._command, self._port],
             cwd=self._folder,
@@ -48,6 +53,10 @@ class Site:
             stderr=subprocess.PIPE,
             text=True,
         )
+
+    def wait(self) -> None:
+        """Wait until it listens."""
+        assert self._process is not None, "it was not started"
         assert self._process.stderr is not None  # a pipe was asked for
         said = ""
         while (found := re.search(r"running on http://127\.0\.0\.1:(\d+)", said)) is None:

@@ -27,7 +27,7 @@ MODULE = "examples.django_channels"
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Generator[Site]:
     """One for all tests, each of which has a room and people of its own."""
-    site = Site(MODULE, tmp_path_factory.mktemp("django"))
+    site = Site("-m", MODULE, folder=tmp_path_factory.mktemp("django"))
     try:
         site.start()
         yield site

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import subprocess
 import sys
 from collections.abc import AsyncGenerator, Generator
@@ -18,6 +17,7 @@ import pytest
 from examples.fastapi_postgres.talk import Person
 from examples.net.websocket_link import connect
 from tests.examples.processes import PATIENCE_S, environment
+from tests.examples.sites import Site
 from whisperkit.client.content import Text
 from whisperkit.client.events import Recorded
 from whisperkit.errors import TransportError
@@ -27,69 +27,33 @@ from whisperkit.stores import MemoryPartitions
 APP = Path(__file__).parents[2] / "examples" / "fastapi_postgres" / "app.py"
 
 
-class Worker:
+def worker(database: str) -> Site:
     """One worker, as `uvicorn --workers` would have several."""
-
-    def __init__(self, database: str) -> None:
-        self._database = database
-        self._port = "0"
-        self._process: subprocess.Popen[str] | None = None
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self._port}"
-
-    def start(self) -> None:
-        """Start, on the port of before."""
-        program = [sys.executable, "-m", "uvicorn", "examples.fastapi_postgres.app:app"]
-        self._process = subprocess.Popen(
-            [*program, "--port", self._port, "--no-access-log", "--no-use-colors"],
-            env=environment({"DATABASE_URL": self._database}),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-
-    def wait(self) -> None:
-        """Wait until it listens."""
-        assert self._process is not None, "it was not started"
-        assert self._process.stderr is not None  # a pipe was asked for
-        said = ""
-        while (found := re.search(r"running on http://127\.0\.0\.1:(\d+)", said)) is None:
-            line = self._process.stderr.readline()
-            assert line, f"the worker did not start:\n{said}"
-            said += line
-        self._port = found[1]
-
-    def kill(self) -> None:
-        """End it where it stands."""
-        if self._process is not None and self._process.stderr is not None:
-            self._process.kill()
-            self._process.wait()
-            self._process.stderr.close()
+    program = ["-m", "uvicorn", "examples.fastapi_postgres.app:app", "--no-access-log", "--no-use-colors", "--port"]
+    return Site(*program, settings={"DATABASE_URL": database})
 
 
 class BackEnd(NamedTuple):
     """Two workers, and the database under them."""
 
-    one: Worker
-    other: Worker
+    one: Site
+    other: Site
     database: str
 
 
 @pytest.fixture(scope="module")
 def back_end(postgres: str) -> Generator[BackEnd]:
     """One for all tests, each of which has a room and people of its own."""
-    two = Worker(postgres), Worker(postgres)
+    two = worker(postgres), worker(postgres)
     try:
-        for worker in two:
-            worker.start()
-        for worker in two:
-            worker.wait()
+        for one in two:
+            one.launch()
+        for one in two:
+            one.wait()
         yield BackEnd(*two, postgres)
     finally:
-        for worker in two:
-            worker.kill()
+        for one in two:
+            one.kill()
 
 
 @pytest.fixture
@@ -132,7 +96,7 @@ class Reader:
 
 
 @asynccontextmanager
-async def online(name: str, room: str, *workers: Worker) -> AsyncGenerator[Reader]:
+async def online(name: str, room: str, *workers: Site) -> AsyncGenerator[Reader]:
     """A person in a room, connected to the first of these workers, and to the next when that is gone."""
     person = Person(MemoryPartitions(), name, f"password of {name}", urls=[worker.url for worker in workers])
     async with person.client as client:
@@ -167,8 +131,7 @@ async def test_nothing_is_lost_or_doubled_when_workers_are_killed(back_end: Back
             killed.kill()
             await say(10)
             await bob.until(*said[::2])  # at the worker that is left
-            killed.start()
-            await asyncio.to_thread(killed.wait)
+            await asyncio.to_thread(killed.start)
             await say(5)
         await bob.until(*said[::2])
         await alice.until(*said[1::2])
@@ -231,24 +194,18 @@ async def test_the_application_s_own_login_decides_who_gets_in(back_end: BackEnd
 
 
 def test_its_two_commands_start_it_and_talk(database: str, tmp_path: Path) -> None:
-    program, settings = [sys.executable, "-m", "examples.fastapi_postgres"], environment({"DATABASE_URL": database})
-    with subprocess.Popen([*program, "0"], env=settings, stderr=subprocess.PIPE, text=True) as server:
-        try:
-            assert server.stderr is not None  # a pipe was asked for
-            said = ""
-            while (found := re.search(r"running on (http://127\.0\.0\.1:\d+)", said)) is None:
-                line = server.stderr.readline()
-                assert line, f"it did not start:\n{said}"
-                said += line
-            talk = [sys.executable, "-m", "examples.fastapi_postgres.talk", "ivy", "lobby", found[1]]
-            one, again = (
-                subprocess.run(talk, env=settings, cwd=tmp_path, input="hello\n", capture_output=True, text=True)
-                for _ in range(2)
-            )
-        finally:
-            server.terminate()
-            server.communicate(timeout=PATIENCE_S)
+    back_end = Site("-m", "examples.fastapi_postgres", settings={"DATABASE_URL": database})
+    try:
+        back_end.start()
+        talk = [sys.executable, "-m", "examples.fastapi_postgres.talk", "ivy", "lobby", back_end.url]
+        one, again = (
+            subprocess.run(talk, env=environment(), cwd=tmp_path, input="hello\n", capture_output=True, text=True)
+            for _ in range(2)
+        )
+        code, _ = back_end.stop()
+    finally:
+        back_end.kill()
 
     assert (one.stdout, one.stderr) == ("ivy is in lobby: ivy\n", "")
     assert (again.stdout, again.stderr) == (one.stdout, "")
-    assert server.returncode == 0
+    assert code == 0

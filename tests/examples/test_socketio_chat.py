@@ -34,7 +34,7 @@ MODULE = "examples.socketio_chat"
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Generator[Site]:
     """One for all tests, each of which has people of its own."""
-    site = Site(MODULE, tmp_path_factory.mktemp("socketio"))
+    site = Site("-m", MODULE, folder=tmp_path_factory.mktemp("socketio"))
     try:
         site.start()
         yield site
