@@ -33,7 +33,7 @@ serve: $(VENV)/.examples  ## run the reference server
 doctor: $(VENV)/.examples  ## find out what would keep the server and the clients from running
 	@$(BIN)/python -m examples doctor $(ARGS)
 
-chat: $(VENV)/.examples  ## chat in this terminal: make chat NAME=alice (ARGS=--plain for whole lines)
+chat: $(VENV)/.examples  ## chat on the whole screen: make chat NAME=alice (ARGS=--plain: lines, for pipes and screen readers)
 	@$(BIN)/python -m examples chat $(NAME) $(ARGS)
 
 bot: $(VENV)/.examples  ## run a bot, and the reference server with it (ARGS="--greet alice": it writes first)

@@ -1,8 +1,12 @@
-"""Directives that show what the reference server can be told, and what it tells: read off `examples`.
+"""Directives that show what the reference server can be told, what it tells, and the keys of the terminal client.
+
+All of it is read off `examples`.
 
 ```{settings}
 ```
 ```{metrics}
+```
+```{chat-keys} Everywhere
 ```
 """
 
@@ -11,7 +15,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import attrs
 from docutils import nodes
@@ -23,8 +27,10 @@ from sphinx.util.typing import ExtensionMetadata
 from examples.config import Config
 from examples.metrics import Metrics
 from examples.tallies import Counts, Spreads
+from examples.tui.keys import KEYS
+from examples.tui.keys_page import key_in_words
 
-__all__ = ["MetricsTable", "SettingsTable", "metric_rows", "setting_rows", "setup"]
+__all__ = ["KeysTable", "MetricsTable", "SettingsTable", "key_rows", "metric_rows", "setting_rows", "setup"]
 
 _ATTRIBUTE = re.compile(r"^    (\w+): (.*(?:\n {6,}.*)*)", re.MULTILINE)
 
@@ -43,6 +49,22 @@ class MetricsTable(SphinxDirective):
     def run(self) -> list[nodes.Node]:
         """Write the table."""
         return [_table(("metric", "type", "labels", "tells"), metric_rows())]
+
+
+class KeysTable(SphinxDirective):
+    """The keys that the terminal client has in one place."""
+
+    required_arguments: ClassVar[int] = 1
+    final_argument_whitespace: ClassVar[bool] = True
+
+    def run(self) -> list[nodes.Node]:
+        """Write the table."""
+        return [_table(("key", "does", "its name in chat.toml"), key_rows(self.arguments[0]))]
+
+
+def key_rows(place: str) -> list[tuple[str, str, str]]:
+    """Key, meaning and name of each key in one place, in the order of the table."""
+    return [(key_in_words(key.keys), key.help, key.name) for key in KEYS[place]]
 
 
 def setting_rows() -> list[tuple[str, str, str]]:
@@ -101,4 +123,5 @@ def setup(app: Sphinx) -> ExtensionMetadata:
     """Register the directives."""
     app.add_directive("settings", SettingsTable)
     app.add_directive("metrics", MetricsTable)
+    app.add_directive("chat-keys", KeysTable)
     return {"parallel_read_safe": True}

@@ -21,7 +21,7 @@ from whisperkit.testing.sim_phone import ChatNet
 pytestmark = pytest.mark.anyio
 
 SCREENS: Final = Path(__file__).parent / "screens"
-PICTURE: Final = Path(__file__).parents[3] / "docs" / "_static" / "chat.svg"
+STATIC: Final = Path(__file__).parents[3] / "docs" / "_static"
 IS_NEW: Final = bool(os.environ.get("WHISPERKIT_NEW_SCREENS"))
 
 
@@ -54,16 +54,19 @@ async def test_the_conversation_at_three_sizes_and_the_list_where_there_is_one_p
         check("list-48x20", alice)
 
 
-async def test_the_picture_in_the_docs_shows_this_screen(net: ChatNet, tmp_path: Path) -> None:
+async def test_the_pictures_in_the_docs_show_this_screen(net: ChatNet, tmp_path: Path) -> None:
     async with at_the_airport(net, tmp_path, size=(100, 30)) as alice:
-        drawn = re.sub(r"@font-face \{.*?\}", "", alice.app.export_screenshot(title="chat alice"), flags=re.DOTALL)
-        if IS_NEW:
-            # Without the fonts, which would be fetched from elsewhere, and without spaces at the ends of lines.
-            PICTURE.write_text("\n".join(map(str.rstrip, drawn.splitlines())) + "\n", encoding="utf-8")
-        texts = [set(_texts(picture)) for picture in (drawn, PICTURE.read_text(encoding="utf-8"))]
+        for size, name in (((100, 30), "chat"), ((48, 20), "chat-narrow")):
+            await alice.resize(*size)
+            drawn = re.sub(r"@font-face \{.*?\}", "", alice.app.export_screenshot(title="chat alice"), flags=re.DOTALL)
+            path = STATIC / f"{name}.svg"
+            if IS_NEW:
+                # Without the fonts, which would be fetched from elsewhere, and without spaces at the ends of lines.
+                path.write_text("\n".join(map(str.rstrip, drawn.splitlines())) + "\n", encoding="utf-8")
+            kept = path.read_text(encoding="utf-8")
 
-        assert texts[0] == texts[1]
-        assert "cdnjs" not in PICTURE.read_text(encoding="utf-8")
+            assert set(_texts(drawn)) == set(_texts(kept))
+            assert "cdnjs" not in kept
 
 
 def _texts(picture: str) -> list[str]:
