@@ -98,10 +98,19 @@ async def _ask(method: str, url: str, *, json: object = None, headers: dict[str,
     async with httpx.AsyncClient(trust_env=False) as http:
         try:
             answer = await http.request(method, url, json=json, headers=headers)
-            answer.raise_for_status()
         except httpx.HTTPError as error:
             raise TransportError(f"{method} {url}: {error}") from error
-        return answer.json()
+    if answer.is_error:
+        raise TransportError(f"{url.rpartition('/rooms/')[2]}: {_detail(answer)}")
+    return answer.json()
+
+
+def _detail(answer: httpx.Response) -> str:
+    """What the back end says is wrong; a proxy in front of it may have answered something else."""
+    try:
+        return str(answer.json()["detail"])
+    except (ValueError, KeyError, TypeError):
+        return f"{answer.status_code} {answer.reason_phrase}"
 
 
 # ---- the program ----------------------------------------------------------------------------------------------------

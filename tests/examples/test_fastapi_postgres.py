@@ -182,11 +182,11 @@ async def test_the_application_s_own_login_decides_who_gets_in(back_end: BackEnd
         thief = Person(MemoryPartitions(), "gil", "some other password", urls=[other.url])
         again = Person(MemoryPartitions(), "gil", "password of gil", urls=[other.url])
 
-        with pytest.raises(TransportError, match="401"):
+        with pytest.raises(TransportError, match="the password is not its own"):
             await thief.enter("garden")
-        with pytest.raises(TransportError, match="403"):
+        with pytest.raises(TransportError, match="garden/members/hana: you are not in that room"):
             await hana.person.enter("garden")
-        with pytest.raises(TransportError, match="409"):  # another key than the device has
+        with pytest.raises(TransportError, match="cannot be linked"):  # another key than the device has
             async with again.client:
                 await again.register(other.url)
         with pytest.raises(TransportError, match="cannot be reached"):
@@ -202,10 +202,13 @@ def test_its_two_commands_start_it_and_talk(database: str, tmp_path: Path) -> No
             subprocess.run(talk, env=environment(), cwd=tmp_path, input="hello\n", capture_output=True, text=True)
             for _ in range(2)
         )
+        talk[3] = "jan"
+        stranger = subprocess.run(talk, env=environment(), cwd=tmp_path, input="", capture_output=True, text=True)
         code, _ = back_end.stop()
     finally:
         back_end.kill()
 
     assert (one.stdout, one.stderr) == ("ivy is in lobby: ivy\n", "")
     assert (again.stdout, again.stderr) == (one.stdout, "")
+    assert (stranger.returncode, stranger.stderr) == (69, "lobby/members/jan: you are not in that room\n")
     assert code == 0
