@@ -42,7 +42,8 @@ async def lifespan(app: Starlette) -> AsyncGenerator[None]:
 
 
 site = Starlette(lifespan=lifespan)
-sio = socketio.AsyncServer(async_mode="asgi", async_handlers=False)  # handlers only queue: one after the other
+# Handlers only queue: one after the other. And messages come up to 1.5 MB, which is above the limit by default.
+sio = socketio.AsyncServer(async_mode="asgi", async_handlers=False, max_http_buffer_size=2_000_000)
 app = socketio.ASGIApp(sio, other_asgi_app=site)
 links: dict[str, AttachedLink] = {}
 

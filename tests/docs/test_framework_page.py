@@ -18,7 +18,7 @@ from django.conf import settings
 from whisperkit import DeviceId
 from whisperkit.service import MessageService
 from whisperkit.stores import Stores
-from whisperkit.sync.codec import decode, encode_many
+from whisperkit.sync.codec import MAX_MESSAGE_BYTES, decode, encode_many
 from whisperkit.sync.frames import PROTOCOL_VERSION, Bye, ByeCode, Challenge, Direction, Frame, Hello, Welcome
 
 PAGE: Final = Path(__file__).parents[2] / "docs" / "how-to" / "framework.md"
@@ -146,9 +146,9 @@ async def greet(wire: Wire) -> None:
     await hear(Welcome, wire)
 
 
-async def end(wire: Wire) -> None:
+async def end(wire: Wire, junk: bytes = b"no frame at all") -> None:
     """Say what is no frame, and be told that this ends the link."""
-    await wire.send(b"no frame at all")
+    await wire.send(junk)
     assert (await hear(Bye, wire)).code is ByeCode.PROTOCOL
 
 
@@ -212,6 +212,19 @@ def test_a_link_through_socketio_ends_with_a_disconnect() -> None:
         await end(wire)
         await wire.closed()
         assert found["links"] == {}
+        await socket.leave()
+
+    run(work)
+
+
+def test_a_message_as_large_as_one_may_be_reaches_the_link_through_socketio() -> None:
+    async def work(messages: MessageService) -> None:
+        found = adapter("^import socketio", messages)
+        socket = Socket(socketio.ASGIApp(found["sio"]), SOCKETIO)
+        wire = SocketIo(socket)
+        await wire.open({"user": "alice"})
+        await greet(wire)
+        await end(wire, bytes(MAX_MESSAGE_BYTES))
         await socket.leave()
 
     run(work)

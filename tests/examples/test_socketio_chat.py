@@ -23,7 +23,7 @@ from whisperkit.errors import TransportError
 from whisperkit.ids import ConversationId, ConversationSeq, DeviceId
 from whisperkit.receipts import MessageStatus
 from whisperkit.stores import MemoryPartitions
-from whisperkit.sync.codec import decode
+from whisperkit.sync.codec import MAX_MESSAGE_BYTES, decode
 from whisperkit.sync.frames import Bye, ByeCode, Direction, EntryKind, RosterChange
 from whisperkit.transport import Link
 
@@ -159,7 +159,11 @@ async def test_who_cannot_log_in_is_refused_and_told_why(site: Site) -> None:
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize("junk", [b"no frame at all", "no frame either", {"a": 1}, None], ids=str)
+@pytest.mark.parametrize(
+    "junk",
+    [b"no frame at all", "no frame either", {"a": 1}, None, bytes(MAX_MESSAGE_BYTES)],
+    ids=["bytes", "text", "object", "nothing", "as large as a message may be"],
+)
 async def test_a_link_that_the_service_ends_is_told_why_and_disconnected(site: Site, junk: object) -> None:
     link = await dial(site.url, login("hana"))
     await link.receive()  # the challenge
