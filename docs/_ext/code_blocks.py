@@ -10,7 +10,9 @@ Every fenced block of a page is one of these:
   ``# chat.toml``.
 - ``sh``: commands for the reader's own terminal, which are too long or too interactive to run here.
 
-Anything else is refused, directives aside.
+Anything else is refused: also a fence that is indented or made of tildes, which nobody would run, and a directive that
+shows code as if it were a block. What a `code-block` without a language shows is a session in terminals, and a test of
+that page plays it; other directives show what is read from elsewhere.
 """
 
 from __future__ import annotations
@@ -31,12 +33,14 @@ from typing import Any, NamedTuple, TypeAlias
 from examples.config import load_config
 from examples.tui.settings import load_settings
 
-__all__ = ["Block", "PageError", "blocks", "run_page"]
+__all__ = ["Block", "PageError", "blocks", "check_fences", "run_page"]
 
 Namespace: TypeAlias = dict[str, Any]
 """What the code of a page has defined; `Any`, because it may be anything."""
 
 _FENCE = re.compile(r"^```(\S*)[^\n]*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_ANY_FENCE = re.compile(r"^[ \t>]*(`{3,}|~{3,})", re.MULTILINE)
+_CODE_DIRECTIVE = re.compile(r"^```\{(?:code-block|code-cell|code|sourcecode|parsed-literal)\} *(.*)$", re.MULTILINE)
 _FILE = re.compile(r"# ([\w.]+)\n")
 _ROOT = Path(__file__).parent.parent.parent
 _PATIENCE_S = 120
@@ -66,6 +70,22 @@ def blocks(page: str) -> list[Block]:
     return [block for block in found if not block.language.startswith("{")]
 
 
+def check_fences(page: str) -> None:
+    """Refuse what looks like a block to a reader, and is none to what runs the blocks.
+
+    Raises:
+        PageError: A fence is indented, of tildes, or never closed; or a directive shows code.
+    """
+    run = [found.span() for found in _FENCE.finditer(page)]
+    for fence in _ANY_FENCE.finditer(page):
+        if not any(start <= fence.start() < stop for start, stop in run):
+            raise PageError(f"line {page.count(chr(10), 0, fence.start()) + 1}: nobody runs a block like this one")
+    for directive in _CODE_DIRECTIVE.finditer(page):
+        if directive[1] != "none":
+            line = page.count("\n", 0, directive.start()) + 1
+            raise PageError(f"line {line}: what a directive shows is not run; write ```{directive[1]} instead")
+
+
 def run_page(path: Path, *, folder: Path) -> Namespace:
     """Run all that is on a page.
 
@@ -81,8 +101,10 @@ def run_page(path: Path, *, folder: Path) -> Namespace:
     """
     namespace: Namespace = {"__name__": "page"}
     printed = ""
+    page = path.read_text(encoding="utf-8")
+    check_fences(page)
     with chdir(folder), asyncio.Runner() as runner:
-        for block in blocks(path.read_text(encoding="utf-8")):
+        for block in blocks(page):
             where = f"{path.name}:{block.line}"
             match block.language:
                 case "python" if name := _FILE.match(block.text):

@@ -52,8 +52,24 @@ def test_three_dots_stand_for_anything(tmp_path: Path) -> None:
         "```console\n$ python -c 'raise SystemExit(\"oh\")'\n```\n",
         "```rust\nfn main() {}\n```\n",
         "```\nwhatever\n```\n",
+        "- see\n\n  ```python\n  x = 1\n  ```\n",
+        "> ```python\n> x = 1\n> ```\n",
+        "~~~python\nx = 1\n~~~\n",
+        "```python\nx = 1\n",
+        "```{code-block} python\nx = 1\n```\n",
     ],
-    ids=["printed", "console", "stderr", "language", "no language"],
+    ids=[
+        "printed",
+        "console",
+        "stderr",
+        "language",
+        "no language",
+        "indented",
+        "quoted",
+        "tildes",
+        "never closed",
+        "in a directive",
+    ],
 )
 def test_what_is_not_as_the_page_shows_it_is_noticed(page: str, tmp_path: Path) -> None:
     with pytest.raises(PageError):

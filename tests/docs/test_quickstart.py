@@ -113,6 +113,11 @@ def server(folder: Path, *, bind: str = "127.0.0.1:0") -> Generator[str]:
         yield line.removeprefix("listening on ws://").partition(" ")[0]
 
 
+def test_every_session_of_the_page_is_played() -> None:
+    assert len(PARTS) == PAGE.count("```{code-block}")
+    assert {part.terminal for part in PARTS} == {"The server", "Bob", "Alice"}
+
+
 def test_the_quickstart_goes_as_it_says(tmp_path: Path) -> None:
     (tmp_path / "examples").symlink_to(ROOT / "examples")
     stopped_at, restarted_at = PAGE.index("Press Ctrl-C"), PAGE.index("Start it again")
