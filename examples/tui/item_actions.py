@@ -10,19 +10,20 @@ from typing import TYPE_CHECKING, Final
 
 import anyio
 
-from examples.chat.lines import file_name
+from examples.chat.lines import Who, file_name
 from examples.tui.attach import SaveAs
 from examples.tui.dialog import Notice
 from examples.tui.feed import Changed, Item, Said, Sending
 from examples.tui.opener import is_harmless, open_file
 from whisperkit.client.content import Attachment, Text
 from whisperkit.client.history import Record
+from whisperkit.client.reading import Reached
 from whisperkit.ids import UserId
 
 if TYPE_CHECKING:
     from examples.tui.app import ChatApp
 
-__all__ = ["do_with", "retry"]
+__all__ = ["do_with", "how_far_in_words", "retry"]
 
 # With more members, only numbers; with more than that, receipts are not asked for.
 NAMED_UPTO: Final = 200
@@ -88,29 +89,30 @@ async def _info(app: ChatApp, record: Record) -> None:
         app.say("how far a message has come is told for those of this device")
         return
     reached = await app.client.reached_by(record.conv, record.message_id)
-    lines = [f"written {app.feed.day_or_clock(record.at_ms)} {app.feed.clock(record.at_ms)}"]
+    written = f"written {app.feed.day_or_clock(record.at_ms)} {app.feed.clock(record.at_ms)}"
+    app.push_screen(Notice("How far it has come", [written, *how_far_in_words(record, reached, app.names.name_of)]))
+
+
+def how_far_in_words(record: Record, reached: Reached, who: Who) -> list[str]:
+    """Who has an own message and who has read it: by name, or in numbers where these are many."""
     if record.failed:
-        lines.append(f"not sent: {record.failed}")
-    elif not record.seq:
-        lines.append("waits to be sent")
-    elif not reached.audience:
-        lines.append("sent; in a group of this size nobody is asked who has it")
-    elif len(reached.audience) > NAMED_UPTO:
-        lines.append(
-            f"delivered to {len(reached.delivered):,} of {len(reached.audience):,}, read by {len(reached.read):,}"
-        )
-    else:
-        groups: list[tuple[str, frozenset[UserId]]] = [
-            ("read by", reached.read),
-            ("delivered to", reached.delivered - reached.read),
-            ("not yet at", reached.audience - reached.delivered),
-        ]
-        for words, users in groups:
-            if users:
-                lines.append(f"{words}: {', '.join(sorted(map(app.names.name_of, users)))}")
-        if reached.delivered - reached.read:
-            lines.append("Who has it and is not said to have read it may have switched that off.")
-    app.push_screen(Notice("How far it has come", lines))
+        return [f"not sent: {record.failed}"]
+    if not record.seq:
+        return ["waits to be sent"]
+    if not reached.audience:
+        return ["sent; in a group of this size nobody is asked who has it"]
+    if len(reached.audience) > NAMED_UPTO:
+        delivered, read = len(reached.delivered), len(reached.read)
+        return [f"delivered to {delivered:,} of {len(reached.audience):,}, read by {read:,}"]
+    groups: list[tuple[str, frozenset[UserId]]] = [
+        ("read by", reached.read),
+        ("delivered to", reached.delivered - reached.read),
+        ("not yet at", reached.audience - reached.delivered),
+    ]
+    lines = [f"{words}: {', '.join(sorted(map(who, users)))}" for words, users in groups if users]
+    if reached.delivered - reached.read:
+        lines.append("Who has it and is not said to have read it may have switched that off.")
+    return lines
 
 
 async def _save(app: ChatApp, record: Record) -> None:

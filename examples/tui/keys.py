@@ -52,6 +52,7 @@ MESSAGE_KEYS: Final = (
     Key("message-down", "down,j", "select(1)", "the message below"),
     Key("top", "home", "top", "to what is loaded first"),
     Key("end", "end", "bottom", "to the newest message"),
+    Key("first-unread", "u", "first_unread", "back to where the unread begins"),
     Key("open", "enter", "ask('open')", "open the file"),
     Key("save", "s", "ask('save')", "save the file"),
     Key("who", "i", "ask('info')", "who has it, who has read it"),

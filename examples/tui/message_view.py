@@ -96,6 +96,10 @@ class MessageView(ScrollView, can_focus=True):
         else:
             self.to_bottom()
 
+    def action_first_unread(self) -> None:
+        """Back to where the unread begins; where nothing was unread, to the newest message."""
+        self.open_at_divider()
+
     def to_bottom(self) -> None:
         """Go to the newest message."""
         self._anchor = None

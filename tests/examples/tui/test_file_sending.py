@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
+import anyio
 import pytest
 from textual.events import Paste
 from textual.widgets import Input
@@ -195,6 +197,27 @@ async def test_a_file_is_saved_where_nothing_is(
         await until(alice, "saved")
 
         assert (tmp_path / "again.jpg").read_bytes() == bytes(SIZE)
+
+
+async def test_enter_opens_a_picture_with_the_program_that_the_system_has_for_it(
+    net: ChatNet, tmp_path: Path, blobs: SteppedBlobs, phone: SimPhone, picture: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    os.mkfifo(tmp_path / "opened")
+    for name in ("xdg-open", "open"):
+        (tmp_path / name).write_text(f'#!/bin/sh\nwc -c < "$1" > {tmp_path}/opened\n')
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    async with on_stage(net, "alice", tmp_path, sim=phone, blobs=blobs) as alice:
+        await alice.go_to("bob")
+        await attach(alice, picture)
+        blobs.let_move(1.0)
+        await alice.settle()
+        await alice.wait(10.0)
+        alice.app.view.focus()
+        await alice.press("up", "enter")
+        opened = await anyio.Path(tmp_path / "opened").read_text()  # waits for the other end
+
+        assert int(opened) == SIZE
 
 
 @pytest.mark.parametrize(

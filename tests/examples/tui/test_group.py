@@ -7,7 +7,11 @@ from pathlib import Path
 import pytest
 from textual.widgets import Input
 
+from examples.tui.item_actions import how_far_in_words
 from tests.examples.tui.stage import Stage, on_stage
+from tests.examples.tui.test_layout import RECORD
+from whisperkit.client.reading import Reached
+from whisperkit.ids import UserId
 from whisperkit.testing.sim_phone import ChatNet, SimPhone
 
 pytestmark = pytest.mark.anyio
@@ -32,6 +36,25 @@ async def test_a_message_says_at_how_many_it_is_until_it_is_at_all(net: ChatNet,
         carol.land()
         await alice.wait(90.0)
         assert alice.line_with("on Saturday?").endswith("✓✓")
+
+
+@pytest.mark.parametrize(
+    ("members", "words"),
+    [
+        (200, ["read by: ", "delivered to: ", "not yet at: ", "Who has it"]),
+        (201, ["delivered to 100 of 201, read by 50"]),
+        (0, ["sent; in a group of this size nobody is asked who has it"]),
+    ],
+)
+def test_names_are_listed_of_up_to_200_members_numbers_above_and_nothing_of_a_mega_group(
+    members: int, words: list[str]
+) -> None:
+    users = [UserId.named(f"user{n}") for n in range(members)]
+    reached = Reached(frozenset(users), frozenset(users[:100]), frozenset(users[:50]))
+
+    said = how_far_in_words(RECORD, reached, lambda user: user[:4])
+
+    assert [line.startswith(start) for line, start in zip(said, words, strict=True)] == [True] * len(words)
 
 
 async def test_the_title_says_how_many_are_here_and_who_types(net: ChatNet, tmp_path: Path) -> None:

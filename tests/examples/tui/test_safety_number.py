@@ -171,12 +171,48 @@ async def test_what_was_not_chosen_blocks_after_a_restart_too(net: ChatNet, tmp_
         assert "Nothing is sent until you choose" in alice.screen
 
 
-async def test_a_new_device_of_somebody_is_told(net: ChatNet, tmp_path: Path) -> None:
-    async with on_stage(net, "alice", tmp_path) as alice:
+async def test_a_new_device_of_somebody_is_told_and_after_a_restart_not_again(net: ChatNet, tmp_path: Path) -> None:
+    phone = net.phone("alice")
+    async with on_stage(net, "alice", tmp_path, sim=phone) as alice:
         bob = await meet(net, alice)
         net.linked(bob, name="bob")
         await alice.write("to both of you")
         await alice.wait(60.0)
 
         told = " ".join(" ".join(line.split()) for line in alice.messages)
-        assert "⚠ bob has a new device (bob.2)." in told
+        assert told.count("⚠ bob has a new device (bob.2).") == 1
+        assert phone.client.notices == ()
+    phone.restart()
+    net.until(lambda: phone.is_live)
+
+    async with on_stage(net, "alice", tmp_path, sim=phone) as alice:
+        await alice.go_to("bob")
+        assert "new device" not in " ".join(alice.messages)
+
+
+async def test_what_is_told_of_a_device_below_the_view_was_not_seen(net: ChatNet, tmp_path: Path) -> None:
+    async with on_stage(net, "alice", tmp_path, size=(100, 12)) as alice:
+        bob = await meet(net, alice)
+        for n in range(20):
+            bob.send(bob.direct(alice.sim), f"line {n}")
+        await alice.wait(10.0)
+        await alice.press("pageup", "pageup")
+        new = net.linked(bob, name="bob")
+        new.send(new.direct(alice.sim), "from my new phone")
+        await alice.wait(60.0)
+        assert [notice.device.number for notice in alice.sim.client.notices] == [2]
+
+        await alice.press("end")
+        await alice.wait(1.0)
+        assert alice.sim.client.notices == ()
+
+
+async def test_a_new_device_of_ones_own_is_told_at_once_wherever_one_is(net: ChatNet, tmp_path: Path) -> None:
+    phone = net.phone("alice")
+    other = net.linked(phone, name="alice")
+    async with on_stage(net, "alice", tmp_path, sim=other) as alice:
+        net.linked(phone, 3, name="alice")
+        await alice.wait(700.0)
+
+        assert "you have a new device (alice.3)" in " ".join(alice.screen.split())
+        assert alice.sim.client.notices == ()

@@ -43,15 +43,24 @@ async def test_the_divider_says_how_many_and_stays_where_it_was(net: ChatNet, tm
         assert "missed 0" in alice.messages[place + 1]
 
 
-async def test_a_conversation_opens_at_the_divider_with_a_little_above_it(net: ChatNet, tmp_path: Path) -> None:
+async def test_a_conversation_opens_at_the_divider_with_a_little_above_it_and_u_leads_back_there(
+    net: ChatNet, tmp_path: Path
+) -> None:
     bob = net.phone("bob")
     async with on_stage(net, "alice", tmp_path) as alice:
         await comes_back(net, alice, bob, missed=100)
         await alice.go_to("bob")
 
-        assert "100 unread" in alice.messages[3]
-        assert "read 19" in alice.messages[2]
-        assert "missed 0" in alice.messages[4]
+        opened = alice.messages
+        assert "100 unread" in opened[3]
+        assert "read 19" in opened[2]
+        assert "missed 0" in opened[4]
+
+        await alice.press("end")
+        assert "missed 99" in alice.messages[-1]
+        alice.app.view.focus()
+        await alice.press("u")
+        assert alice.messages[:5] == opened[:5]
 
 
 async def test_the_divider_is_gone_when_one_comes_back(net: ChatNet, tmp_path: Path) -> None:
