@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from textual.widget import Widget
@@ -31,17 +31,16 @@ class KeysPage(Dialog[None]):
     def inside(self) -> Iterable[Widget]:
         """A table of each kind."""
         for place, keys in KEYS.items():
-            yield line(place, "loud")
-            for key in keys:
-                shown = key_in_words(self._chosen.get(key.name, key.keys))
-                yield line(f"  {shown:<22} {key.help}  [{key.name}]")
-        yield line("Always", "loud")
-        for shown, help_text in _TEXTUAL:
-            yield line(f"  {shown:<22} {help_text}")
-        yield line("Commands", "loud")
-        for word, command in COMMANDS.items():
-            yield line(f"  {f'{word} {command.usage}':<22} {command.help}")
+            shown = [(key_in_words(self._chosen.get(key.name, key.keys)), f"{key.help}  [{key.name}]") for key in keys]
+            yield from _table(place, shown)
+        yield from _table("Always", _TEXTUAL)
+        yield from _table("Commands", [(f"{word} {one.usage}", one.help) for word, one in COMMANDS.items()])
         yield line("In brackets: what a key is called in chat.toml, where it can be set.", "quiet")
+
+
+def _table(title: str, rows: Sequence[tuple[str, str]]) -> Iterable[Widget]:
+    yield line(title, "loud")
+    yield line("\n".join(f"  {shown:<22} {help_text}" for shown, help_text in rows))
 
 
 def key_in_words(keys: str) -> str:

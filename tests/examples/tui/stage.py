@@ -20,6 +20,7 @@ from textual.drivers.headless_driver import HeadlessDriver
 from textual.events import Key, Resize
 from textual.geometry import Size
 from textual.keys import _character_to_key  # pyright: ignore[reportPrivateUsage]
+from textual.screen import Screen
 from textual.strip import Strip
 
 from examples.chat.names import Names
@@ -120,10 +121,21 @@ class _Bridge:
         return call
 
 
+class _Unpainted(Screen[object]):
+    """A screen that is painted when a test looks at it, and not each time that something on it changes."""
+
+    def _compositor_refresh(self) -> None:
+        self._dirty_widgets.clear()
+        self._compositor._dirty_regions.clear()  # pyright: ignore[reportPrivateUsage]
+
+
 class CountedApp(ChatApp):
     """Counts how often it is drawn."""
 
     drawn = 0
+
+    def get_default_screen(self) -> Screen[object]:
+        return _Unpainted(id="_default")
 
     async def draw_now(self) -> None:
         self.drawn += 1

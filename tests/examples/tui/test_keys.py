@@ -6,12 +6,17 @@ from pathlib import Path
 
 import pytest
 from textual.app import App
+from textual.command import CommandPalette
 
 from examples.chat.commands import COMMANDS
+from examples.tui.attach import Attach
+from examples.tui.find import Find
 from examples.tui.go_to import GoTo
 from examples.tui.keys import KEYS
 from examples.tui.keys_page import KeysPage, key_in_words
+from examples.tui.members import Members
 from examples.tui.settings import Settings
+from examples.tui.verify import Verify
 from tests.examples.tui.stage import Stage, on_stage
 from whisperkit.testing.sim_phone import ChatNet
 
@@ -146,6 +151,51 @@ async def test_keys_can_be_set(net: ChatNet, tmp_path: Path) -> None:
         await alice.press("escape", "a", "enter", "b", "ctrl+j")
         await alice.wait()
         assert bob.texts(bob.direct(alice.sim)) == ["a\nb"]
+
+
+async def test_commands_that_have_a_screen_of_their_own_open_it(net: ChatNet, tmp_path: Path) -> None:
+    (tmp_path / "cat.jpg").write_bytes(b"cat")
+    async with on_stage(net, "alice", tmp_path) as alice:
+        await three(net, alice)
+        for line, kind in (
+            ("/help", KeysPage),
+            (f"/file {tmp_path}/cat.jpg look", Attach),
+            ("/search hello", Find),
+            ("/verify", Verify),
+            ("/who", Members),
+        ):
+            await alice.write(line)
+            assert isinstance(alice.app.screen, kind), line
+            await alice.press("escape")
+        await alice.write("/retry")
+        assert "nothing here failed" in alice.screen
+        await alice.write("/history")
+        assert alice.app.focused is alice.app.view
+        await alice.write("/chats")
+        assert alice.app.focused is alice.app.chat_list
+
+
+async def test_tab_goes_from_pane_to_pane_and_escape_back_to_where_one_writes(net: ChatNet, tmp_path: Path) -> None:
+    async with on_stage(net, "alice", tmp_path) as alice:
+        await three(net, alice)
+        panes: list[object] = []
+        for _ in range(3):
+            await alice.press("tab")
+            panes.append(alice.app.focused)
+        assert panes == [alice.app.chat_list, alice.app.view, alice.app.composer]
+
+        alice.app.view.focus()
+        await alice.press("escape")
+        assert alice.app.focused is alice.app.composer
+
+
+async def test_ctrl_p_opens_the_palette_and_ctrl_q_quits(net: ChatNet, tmp_path: Path) -> None:
+    async with on_stage(net, "alice", tmp_path) as alice:
+        await alice.press("ctrl+p")
+        assert isinstance(alice.app.screen, CommandPalette)
+        await alice.press("escape", "ctrl+q")
+
+        assert alice.app.return_code == 0
 
 
 async def test_commands_of_the_plain_client_answer_here_too(net: ChatNet, tmp_path: Path) -> None:

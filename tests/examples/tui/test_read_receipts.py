@@ -76,3 +76,23 @@ async def test_with_receipts_on_reply_only_an_answer_says_that_it_was_read(net: 
         await alice.write("I see")
 
         net.until(lambda: bob.status(chat, sent) is MessageStatus.READ)
+
+
+async def test_what_is_behind_a_dialog_or_the_list_was_not_read(net: ChatNet, tmp_path: Path) -> None:
+    bob = net.phone("bob")
+    async with on_stage(net, "alice", tmp_path, size=(60, 20)) as alice:
+        chat = bob.direct(alice.sim)
+        await alice.go_to("bob")
+        await alice.press("f1")
+        sent = bob.send(chat, "one")
+        await alice.wait(20.0)
+        assert bob.status(chat, sent) is MessageStatus.DELIVERED
+        await alice.press("escape", "escape")
+        assert "Chats" in alice.screen
+        sent = bob.send(chat, "two")
+        await alice.wait(20.0)
+        assert bob.status(chat, sent) is MessageStatus.DELIVERED
+
+        await alice.press("enter")
+        await alice.wait(20.0)
+        assert bob.status(chat, sent) is MessageStatus.READ

@@ -21,13 +21,13 @@ def selected(alice: Stage) -> str:
     return item.record.what.text
 
 
-async def talk(net: ChatNet, alice: Stage) -> None:
+async def talk(net: ChatNet, alice: Stage, count: int = 10) -> None:
     bob, carol = net.phone("bob"), net.phone("carol")
     await alice.go_to("carol")
     carol.send(carol.direct(alice.sim), "the blue whale")
     await alice.wait(5.0)
     await alice.go_to("bob")
-    for n in range(100):
+    for n in range(count):
         bob.send(bob.direct(alice.sim), f"a whale of a time {n}" if n in (3, 90) else f"nothing {n}")
     await alice.wait(60.0)
 
@@ -36,7 +36,7 @@ async def test_a_search_in_a_conversation_says_where_it_searches_and_goes_to_its
     net: ChatNet, tmp_path: Path
 ) -> None:
     async with on_stage(net, "alice", tmp_path) as alice:
-        await talk(net, alice)
+        await talk(net, alice, 100)  # more than is loaded at once
         await alice.press("ctrl+f", *"whale")
         assert "Find in bob: searched on this device only" in alice.screen
         assert "2 found" in alice.screen
