@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from textual.app import App
 from textual.command import CommandPalette
+from textual.widget import Widget
 
 from examples.chat.commands import COMMANDS
 from examples.tui.attach import Attach
@@ -34,6 +35,10 @@ async def three(net: ChatNet, alice: Stage) -> None:
 def here(alice: Stage) -> str:
     assert alice.app.room is not None
     return next(line.title for line in alice.app.desk.chats if alice.app.room.conv == line.conv)
+
+
+def focused(alice: Stage) -> Widget | None:
+    return alice.app.focused
 
 
 async def test_alt_and_arrows_step_through_the_conversations_and_alt_digit_goes_to_one(
@@ -170,9 +175,9 @@ async def test_commands_that_have_a_screen_of_their_own_open_it(net: ChatNet, tm
         await alice.write("/retry")
         assert "nothing here failed" in alice.screen
         await alice.write("/history")
-        assert alice.app.focused is alice.app.view
+        assert focused(alice) is alice.app.view
         await alice.write("/chats")
-        assert alice.app.focused is alice.app.chat_list
+        assert focused(alice) is alice.app.chat_list
 
 
 async def test_tab_goes_from_pane_to_pane_and_escape_back_to_where_one_writes(net: ChatNet, tmp_path: Path) -> None:
@@ -181,12 +186,12 @@ async def test_tab_goes_from_pane_to_pane_and_escape_back_to_where_one_writes(ne
         panes: list[object] = []
         for _ in range(3):
             await alice.press("tab")
-            panes.append(alice.app.focused)
+            panes.append(focused(alice))
         assert panes == [alice.app.chat_list, alice.app.view, alice.app.composer]
 
         alice.app.view.focus()
         await alice.press("escape")
-        assert alice.app.focused is alice.app.composer
+        assert focused(alice) is alice.app.composer
 
 
 async def test_ctrl_p_opens_the_palette_and_ctrl_q_quits(net: ChatNet, tmp_path: Path) -> None:
