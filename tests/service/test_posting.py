@@ -5,7 +5,22 @@ from __future__ import annotations
 import pytest
 
 from tests.service.conftest import MakeLab
-from tests.service.lab import ALICE, BOB, CAROL, CHAT, DAVE, EVERYBODY, FRANK, TEAM, Lab, Phone, read, span_of, users
+from tests.service.lab import (
+    ALICE,
+    BOB,
+    CAROL,
+    CHAT,
+    DAVE,
+    EVERYBODY,
+    FRANK,
+    TEAM,
+    Lab,
+    Phone,
+    identity_key,
+    read,
+    span_of,
+    users,
+)
 from whisperkit.fanout import Limits
 from whisperkit.ids import ConversationId, DeviceId
 from whisperkit.service import ServiceConfig
@@ -97,7 +112,7 @@ def test_the_own_other_device_gets_a_copy_and_the_sending_one_none(lab: Lab) -> 
 def test_copies_for_the_wrong_devices_are_refused_with_the_difference(lab: Lab) -> None:
     lab.chat()
     laptop = DeviceId(BOB.user, 2)
-    lab.run(lab.g1.service.register(laptop))
+    lab.run(lab.g1.service.register(laptop, identity_keys={laptop: identity_key(laptop)}))
     (alice,) = phones(lab, ALICE)
 
     alice.send(CHAT, own={BOB: b"hello", CAROL: b"hello"})
@@ -109,6 +124,21 @@ def test_copies_for_the_wrong_devices_are_refused_with_the_difference(lab: Lab) 
     alice.send(CHAT, own={BOB: b"hello", laptop: b"hello"}, seq=1)
     lab.settle()
     assert alice.sent == [2]  # the number was free
+
+
+def test_a_device_without_a_key_need_not_be_named_and_may_be(lab: Lab) -> None:
+    bot = DeviceId.named("bot", 1)
+    lab.run(lab.g1.service.register(bot))
+    lab.group(ALICE, BOB, bot)
+    (alice,) = phones(lab, ALICE)
+
+    alice.send(TEAM, own={BOB: b"hello"})
+    alice.send(TEAM, own={BOB: b"hello", bot: b"hello, bot"})
+    alice.send(TEAM, devices=[BOB])
+    lab.settle()
+
+    assert alice.all(frames.Refused) == []
+    assert alice.sent == [2, 3, 4]
 
 
 def test_a_text_for_all_may_name_who_can_read_it(lab: Lab) -> None:

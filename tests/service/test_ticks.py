@@ -110,6 +110,23 @@ def test_a_placeholder_is_not_a_delivery(lab: Lab) -> None:
     assert lab.mark(TEAM, "delivered", CAROL) == before
 
 
+@pytest.mark.parametrize("is_away", [False, True])
+def test_the_acknowledgement_of_a_placeholder_is_no_delivery(lab: Lab, is_away: bool) -> None:
+    bot = DeviceId.named("bot", 1)
+    lab.run(lab.g1.service.register(bot))
+    lab.group(ALICE, BOB, bot)
+    alice = lab.phone(ALICE)
+    phones = [] if is_away else [lab.phone(bot)]
+
+    alice.send(TEAM, own={BOB: b"for bob"})
+    lab.settle()
+    phones.append(lab.phone(bot))
+    lab.settle(1.0)
+
+    assert [entry.kind for entry in phones[0].entries(TEAM)][-1] is frames.EntryKind.PLACEHOLDER
+    assert lab.mark(TEAM, "delivered", bot) == 1  # the service's own row about members
+
+
 # ---- read -----------------------------------------------------------------------------------------------------------
 
 

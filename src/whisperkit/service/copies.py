@@ -42,17 +42,22 @@ class Copies:
     def shared_item(self) -> Item:
         """What a device gets that the post does not name."""
         if self._common is None:
-            body = self.row.body
-            is_placeholder = body is None and self.row.kind is EntryKind.MESSAGE
-            kind = EntryKind.PLACEHOLDER if is_placeholder else self.row.kind
-            self._common = self._item(kind, None, body, is_shared=not is_placeholder)
+            kind = self._shared_kind
+            self._common = self._item(kind, None, self.row.body, is_shared=kind is not EntryKind.PLACEHOLDER)
         return self._common
+
+    @property
+    def _shared_kind(self) -> EntryKind:
+        """What an entry is for a device that the post does not name: a placeholder if nothing is for all."""
+        is_placeholder = self.row.body is None and self.row.kind is EntryKind.MESSAGE
+        return EntryKind.PLACEHOLDER if is_placeholder else self.row.kind
 
     def delivery(self, item: Item, seq: InboxSeq, tag: bytes) -> Delivery:
         """The item as it goes to a connected device."""
         row = self.row
         frame = entry_head(seq, tag) + item.tail
-        return Delivery(seq, tag, frame, self.conv, row.seq, row.sender, row.kind, row.at_ms, row.strategy)
+        kind = self._shared_kind if item is self._common else row.kind  # a placeholder is no delivery
+        return Delivery(seq, tag, frame, self.conv, row.seq, row.sender, kind, row.at_ms, row.strategy)
 
     def _item(self, kind: EntryKind, own: bytes | None, shared: bytes | None, *, is_shared: bool) -> Item:
         row = self.row

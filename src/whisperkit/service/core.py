@@ -121,6 +121,11 @@ class DeviceLists:
         """All devices of users who are not `missing`, without one."""
         return [device for user in users for device in self._known[user].devices if device != but]
 
+    def has_key(self, device: DeviceId) -> bool:
+        """Whether others can encrypt for a device of a user who is not `missing`."""
+        listed = self._known[device.user].account.device(device.number)
+        return listed is not None and bool(listed.identity_key)
+
     async def fetch(self, users: Collection[UserId]) -> None:
         """Read the lists of users."""
         now = self._runtime.now()

@@ -226,7 +226,10 @@ class PostMessage(_ConversationOperation):
         return other
 
     def _stale(self, devices: list[DeviceId]) -> StaleDevices | None:
-        """The difference between the devices that the sender knew and those that there are."""
+        """The difference between the devices that the sender knew and those that there are.
+
+        A device without an identity key need not be named: it is in no list, because nobody can encrypt for it.
+        """
         send = self.send
         is_pairwise = send.shared is None and send.own is not None
         named = set(send.own or ()) if is_pairwise else set(send.devices)
@@ -235,7 +238,9 @@ class PostMessage(_ConversationOperation):
         actual = set(devices)
         if named == actual:
             return None
-        return StaleDevices(tuple(sorted(actual - named)), tuple(sorted(named - actual)))
+        unnamed, extra = actual - named, named - actual
+        missing = [device for device in unnamed if self._core.device_lists.has_key(device)]
+        return StaleDevices(tuple(sorted(missing)), tuple(sorted(extra))) if missing or extra else None
 
     # ---- fused ----
 
