@@ -53,6 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _chat(asked: argparse.Namespace) -> int:
+    from examples.chat.exits import EXIT_INTERRUPTED
     from examples.device import device_file
     from examples.passphrase import NoPassphraseError, lock_for
     from examples.server.serve import EXIT_CONFIG
@@ -64,6 +65,9 @@ def _chat(asked: argparse.Namespace) -> int:
     except NoPassphraseError as error:
         print(error, file=sys.stderr)
         return EXIT_CONFIG
+    except KeyboardInterrupt:  # where the passphrase was asked for
+        print(file=sys.stderr)
+        return EXIT_INTERRUPTED
     if asked.plain or not (sys.stdin.isatty() and sys.stdout.isatty()):
         from examples.chat.plain import chat
 

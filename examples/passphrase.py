@@ -51,7 +51,10 @@ def lock_for(device: str, *, is_new: bool, environ: Mapping[str, str], ask: Call
             case [_]:
                 return KeyLock(_from_hex(environ[_KEY]))
             case _ if ask is not None:
-                return Passphrase(_asked(device, ask, is_new=is_new))
+                try:
+                    return Passphrase(_asked(device, ask, is_new=is_new))
+                except EOFError as error:
+                    raise NoPassphraseError(f"no passphrase of {device} was typed") from error
             case _:
                 raise NoPassphraseError(f"no terminal to ask for the passphrase of {device}; set {_FILE}")
     except UsageError as error:

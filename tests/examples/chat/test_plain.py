@@ -311,6 +311,22 @@ def test_a_passphrase_is_asked_for_and_another_one_opens_nothing(client: Open) -
     right.until("● live")
 
 
+@pytest.mark.parametrize(
+    ("key", "code", "said"), [(CTRL_C, 130, ""), (CTRL_D, 78, "no passphrase of alice.1 was typed")]
+)
+def test_whoever_leaves_where_the_passphrase_is_asked_for_is_let_go(
+    client: Open, key: bytes, code: int, said: str
+) -> None:
+    alice = client("alice", is_live=False, settings={"WHISPERKIT_KEY": ""})
+    alice.until("a passphrase for alice.1")
+
+    alice.press(key)
+
+    assert alice.end() == code
+    assert said in alice.screen
+    assert "Traceback" not in alice.screen
+
+
 def test_a_script_without_a_passphrase_is_told_how_to_give_one(server: Server, tmp_path: Path) -> None:
     ended = subprocess.run(
         [sys.executable, "-m", "examples", "chat", "alice", "--plain", "--url", server.url],
