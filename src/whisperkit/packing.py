@@ -6,7 +6,7 @@ What a store gives back is checked against its shape, so that bytes which the li
 
 from __future__ import annotations
 
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import msgpack
 
@@ -18,13 +18,14 @@ __all__ = ["FORMAT", "pack", "reading", "shaped", "unpack"]
 FORMAT: Final = 1
 
 
-# Made once: that is half of what a small array costs. Any: msgpack has no types of its own.
-_packer: Final = cast(Any, msgpack).Packer()
+# Made once: that is half of what a small array costs.
+_pack: Final = msgpack.Packer().pack
+_unpackb: Final[Any] = msgpack.unpackb  # Any: whatever was stored
 
 
 def pack(*fields: object) -> bytes:
     """Encode fields behind the format number."""
-    return cast(bytes, _packer.pack((FORMAT, *fields)))
+    return _pack((FORMAT, *fields))
 
 
 def unpack(data: bytes, *, kind: str, shape: tuple[type, ...]) -> tuple[Any, ...]:
@@ -39,7 +40,7 @@ def unpack(data: bytes, *, kind: str, shape: tuple[type, ...]) -> tuple[Any, ...
         CorruptStateError: Not such an array.
     """
     with reading(kind):
-        fields: tuple[Any, ...] = cast(Any, msgpack).unpackb(data, use_list=False, strict_map_key=True)
+        fields: tuple[Any, ...] = _unpackb(data, use_list=False, strict_map_key=True)
         if type(fields) is not tuple or not fields or fields[0] != FORMAT:
             raise ValueError("unknown format")
         return shaped(fields[1:], shape)

@@ -313,6 +313,7 @@ def test_typing_is_heard_and_not_kept(net: ChatNet) -> None:
     chat = alice.direct(bob)
     alice.send(chat, "hello")
     net.until(lambda: bob.texts(chat) == ["hello"])
+    net.wait(10.0)  # he has looked at the list of her devices
     rows = bob.rows()
 
     alice.client.set_typing(chat)

@@ -9,7 +9,7 @@ import pytest
 from tests.service.lab import Lab
 from whisperkit.errors import StoreError
 from whisperkit.partitions import Partition
-from whisperkit.service.marks import FLUSH_S, Key, MarkBoard
+from whisperkit.service.marks import FLUSH_S, MANY_MARKS, MAX_GATHER_S, Key, MarkBoard
 from whisperkit.testing.sim_runtime import SimRuntime
 
 CHAT, OTHER = Partition("conv/chat"), Partition("conv/other")
@@ -53,6 +53,34 @@ def test_what_gathers_is_written_together(lab: Lab) -> None:
     lab.run(board.flush(), on=runtime)
 
     assert told.groups == [{(CHAT, "read/bob"): 3, (OTHER, "read/bob"): 3}]
+
+
+def test_where_there_are_many_they_gather_for_longer(lab: Lab) -> None:
+    told = Told()
+    board, _ = board_of(lab, told, max_pending=1_000)
+    rounds = 40
+    for value in range(1, rounds + 1):
+        for n in range(MANY_MARKS):
+            board.raise_mark(CHAT, f"read/{n}", value)
+        lab.settle(0.1)
+    lab.settle(MAX_GATHER_S)
+
+    assert len(told.groups) <= 0.1 * rounds / MAX_GATHER_S + 2
+    assert set(told.groups[-1].values()) == {rounds}
+
+
+def test_a_flush_does_not_wait_until_many_have_gathered(lab: Lab) -> None:
+    told = Told()
+    board, runtime = board_of(lab, told, max_pending=1_000)
+    for n in range(MANY_MARKS):
+        board.raise_mark(CHAT, f"read/{n}", 1)
+    lab.settle(0.2)
+    board.raise_mark(CHAT, "read/0", 2)
+    assert told.groups[-1][CHAT, "read/0"] == 1
+
+    lab.run(board.flush(), on=runtime, within_s=0.1)
+
+    assert told.groups[-1] == {(CHAT, "read/0"): 2}
 
 
 def test_a_flush_waits_for_what_was_raised_before_it_and_for_nothing_else(lab: Lab) -> None:

@@ -219,7 +219,7 @@ class RosterOfToday(Members):
     """A row goes to who is in now."""
 
     def audience(self, seq: int) -> list[UserId]:
-        return self.now()
+        return list(self.now)
 
 
 def no_last_row(_value: bytes) -> ConversationSeq:

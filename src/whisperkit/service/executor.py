@@ -1,8 +1,9 @@
 """Runs operations: in turns where the store spans partitions, in lanes where it does not.
 
-A *turn* takes what queued while the last commit ran, runs the operations in order over one working set, commits
-once, then answers each. On a conflict or an unknown outcome it forgets the heads it used, waits a little and runs
-the same operations again, which is right because every rule is idempotent.
+A *turn* takes what queued while the last commit ran, runs the operations over one working set, commits once, then
+answers each. Operations of one lane run in order; one that needs something from the store lets those of other lanes
+go first, and what all of them need is read together. On a conflict or an unknown outcome the turn forgets the heads
+it used, waits a little and runs the same operations again, which is right because every rule is idempotent.
 
 Where a commit holds one partition only, operations of one lane run one after another, those of different lanes
 side by side, each with a working set and a commit of its own.
@@ -15,8 +16,9 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable
-from typing import Any, Final, Generic, NamedTuple, TypeVar
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, Final, Generic, NamedTuple, TypeAlias, TypeVar
 
 from whisperkit.errors import ConflictError, OutcomeUnknownError, StoreError, UsageError, WhisperError
 from whisperkit.partitions import Head, Partition
@@ -40,6 +42,8 @@ MAX_PAUSE_S: Final = 5.0
 LOUD_ATTEMPT: Final = 3
 # An operation that is still cold after so many loads asks for something else each time: a fault of ours.
 MAX_LOADS: Final = 64
+# Reads side by side.
+MAX_READS: Final = 64
 
 Done = Callable[[Any], None]
 
@@ -53,6 +57,9 @@ class Failed(NamedTuple):
 class _Queued(NamedTuple):
     operation: Operation[Any]
     done: Done
+
+
+_Answered: TypeAlias = tuple[Done, object]
 
 
 class Executor(Generic[A]):
@@ -104,7 +111,7 @@ class Executor(Generic[A]):
                 await self._pause(attempt)
             work = WorkingSet(self.cache, spans_partitions=self._store.spans_partitions)
             try:
-                answers, rest = await self._decide(work, queued)
+                answered, rest = await self._decide(work, queued)
                 is_committed = await self._commit(work)
             except WhisperError as error:
                 last = error
@@ -114,37 +121,61 @@ class Executor(Generic[A]):
                 work.forget()
                 continue
             if is_committed:
-                for (_, done), answer in zip(queued, answers, strict=False):
+                for done, answer in answered:
                     done(answer)
                 return rest
         for _, done in queued:
             done(Failed(last))
         return []
 
-    async def _decide(self, work: WorkingSet, queued: list[_Queued]) -> tuple[list[object], list[_Queued]]:
-        answers: list[object] = []
-        for operation, _ in queued:
-            if answers and work.rows_put >= MAX_TURN_ROWS:
-                break
-            answers.append(await self._run_warm(work, operation))
-        return answers, queued[len(answers) :]
-
-    async def _run_warm(self, work: WorkingSet, operation: Operation[object]) -> object:
-        """Run an operation, loading what it finds cold."""
+    async def _decide(self, work: WorkingSet, queued: list[_Queued]) -> tuple[list[_Answered], list[_Queued]]:
+        """Run operations in passes: what one pass finds cold is loaded at once, and run again by the next."""
+        answered: dict[int, object] = {}
+        waiting = list(range(len(queued)))
         for _ in range(MAX_LOADS):
-            try:
-                return operation.run(work)
-            except Cold as cold:
-                await self._load(work, cold)
-            except WhisperError as error:
-                return Failed(error)
-        raise UsageError(f"{type(operation).__name__} was still cold after {MAX_LOADS} loads")
+            waiting, colds = self._run_warm(work, queued, waiting, answered)
+            if not colds:
+                break
+            await self._load(work, colds)
+        else:
+            for number in waiting:
+                name = type(queued[number].operation).__name__
+                answered[number] = Failed(UsageError(f"{name} was still cold after {MAX_LOADS} loads"))
+            waiting = []
+        return [(queued[n].done, answered[n]) for n in sorted(answered)], [queued[n] for n in waiting]
 
-    async def _load(self, work: WorkingSet, cold: Cold) -> None:
+    def _run_warm(
+        self, work: WorkingSet, queued: list[_Queued], waiting: list[int], answered: dict[int, object]
+    ) -> tuple[list[int], list[Cold]]:
+        """Run what is warm, in order; what is behind a cold operation of the same lane waits for it."""
+        left: list[int] = []
+        colds: list[Cold] = []
+        blocked: set[Partition] = set()
+        for place, number in enumerate(waiting):
+            if answered and work.rows_put >= MAX_TURN_ROWS:
+                return left + waiting[place:], []  # the commit is large enough, and the others are next
+            operation = queued[number].operation
+            if operation.lane in blocked:
+                left.append(number)
+                continue
+            try:
+                answered[number] = operation.run(work)
+            except Cold as cold:
+                colds.append(cold)
+                blocked.add(operation.lane)
+                left.append(number)
+            except WhisperError as error:
+                answered[number] = Failed(error)
+        return left, colds
+
+    async def _load(self, work: WorkingSet, colds: Sequence[Cold]) -> None:
+        loads = list(dict.fromkeys(load for cold in colds for load in cold.loads))
+        fetches = [cold.fetch for cold in colds if cold.fetch is not None]
         try:
-            if cold.fetch is not None:
-                await cold.fetch()
-            await work.load(self._store, cold.loads)
+            await self._runtime.gather(fetches, limit=MAX_READS)
+            await work.load_heads(self._store, loads)
+            rows = [partial(work.load_rows, self._store, load) for load in loads if load.keys or load.spans]
+            await self._runtime.gather(rows, limit=MAX_READS)
         except WhisperError:
             raise
         except Exception as error:

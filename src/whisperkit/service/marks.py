@@ -22,6 +22,10 @@ log = logging.getLogger("whisperkit.service")
 
 # How long raises gather before they are written together. A first one is written at once.
 GATHER_S: Final = 0.05
+# Where there are many they gather for longer, so that of what rises with each message one write a second is left: so
+# often others are told of it.
+MANY_MARKS: Final = 100
+MAX_GATHER_S: Final = 1.0
 RETRY_S: Final = 1.0
 # Whoever waits so long for the store to take marks is told that it is away, instead of waiting with ever more others.
 FLUSH_S: Final = 10.0
@@ -54,6 +58,7 @@ class MarkBoard:
         self._pending: dict[Key, int] = {}
         self._writing: dict[Key, int] = {}
         self._wake: Mailbox[None] = runtime.mailbox()
+        self._hurry: Mailbox[None] = runtime.mailbox()
         self._waiting: dict[Mailbox[bool], None] = {}
         runtime.spawn(self._serve, name="marks")
 
@@ -77,6 +82,7 @@ class MarkBoard:
         self._waiting[box] = None
         if len(self._waiting) == 1:
             self._wake.put(None)
+            self._hurry.put(None)
         if await box.get(timeout_s=FLUSH_S) is None:
             self._waiting.pop(box, None)
             raise StoreError(f"marks were not written within {FLUSH_S:g} s")
@@ -134,3 +140,6 @@ class MarkBoard:
             box.put(True)
         if not self._waiting:
             await self._runtime.sleep(GATHER_S)
+        if not self._waiting and len(written) >= MANY_MARKS:
+            self._hurry.take(1_000)
+            await self._hurry.get(timeout_s=MAX_GATHER_S - GATHER_S)

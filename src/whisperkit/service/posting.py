@@ -251,15 +251,14 @@ class PostMessage(_ConversationOperation):
         if state.strategy is not Strategy.SMALL or not state.is_finished:
             return False
         own = self.send.own or {}
-        copies = sum(len(copy) for copy in own.values()) + len(own) * len(self.send.shared or b"")
+        copies = sum(map(len, own.values())) + len(own) * len(self.send.shared or b"")
         return len(devices) <= MAX_TURN_ROWS and copies <= limits.batch_bytes
 
     def _fuse(
         self, work: WorkingSet, state: Conversation, draft: Draft, window: Window | None, devices: list[DeviceId]
     ) -> PostResult:
         boxes = [(device, inboxes.partition(device)) for device in devices]
-        cold = [Load(name, INBOX) for _, name in boxes if not work.has(name, INBOX)]
-        if cold:
+        if cold := [Load(name, INBOX) for _, name in boxes if not work.has(name, INBOX)]:
             raise Cold(*cold)
         is_own_only = draft.shared is None and draft.own is not None
         step = conversations.place(state, draft, window=window, fused=True, keep_row=not is_own_only)

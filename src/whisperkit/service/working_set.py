@@ -12,7 +12,7 @@ commit, and `unverified` names the others, so that nothing is decided by a stale
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import Any, Generic, NamedTuple, Protocol, TypeVar, cast
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from whisperkit.errors import UsageError
 from whisperkit.partitions import MAX_STATE_BYTES, Change, Head, Partition, Row, Span, Step
@@ -115,7 +115,7 @@ class _Entry:
         "version",
     )
 
-    def __init__(self, version: int, state: object, codec: Codec[Any], *, is_fresh: bool) -> None:
+    def __init__(self, version: int, state: Any, codec: Codec[Any], *, is_fresh: bool) -> None:
         self.version = version
         self.before = state
         self.state = state
@@ -123,7 +123,7 @@ class _Entry:
         self.is_fresh = is_fresh  # the head was read for this working set, and no rows after it
         self.known: dict[bytes, bytes | None] = {}  # rows read; None: there is none
         self.spans: dict[Span, tuple[bytes, ...]] = {}  # spans read whole, with the keys found
-        self.puts: dict[bytes, bytes] = {}
+        self.puts: dict[bytes, Row] = {}
         self.deletes: set[bytes] = set()
         self.drop: Span | None = None
         self.touched = False
@@ -159,7 +159,8 @@ class WorkingSet:
         entry = self._entries.get(partition) or self._enter(partition, codec)
         if entry is None:
             raise Cold(Load(partition, codec))
-        return cast("S", entry.state)  # a partition has one codec, so its state is of that codec's type
+        found: S = entry.state  # a partition has one codec, so its state is of that codec's type
+        return found
 
     def has(self, partition: Partition, codec: Codec[Any]) -> bool:
         """Whether `state` would answer; to gather all that is cold before asking for it at once."""
@@ -175,7 +176,7 @@ class WorkingSet:
         if entry is None:
             raise Cold(Load(partition, codec, keys=(key,)))
         if key in entry.puts:
-            return entry.puts[key]
+            return entry.puts[key].value
         if key in entry.deletes:
             return None
         if key not in entry.known:
@@ -199,7 +200,7 @@ class WorkingSet:
         if entry is None or span not in entry.spans:
             raise Cold(Load(partition, codec, spans=(span,)))
         found = {key: value for key in entry.spans[span] if (value := entry.known[key]) is not None}
-        found.update((key, value) for key, value in entry.puts.items() if span.start <= key < span.stop)
+        found.update((key, row.value) for key, row in entry.puts.items() if span.start <= key < span.stop)
         return [Row(key, found[key]) for key in sorted(found.keys() - entry.deletes)]
 
     def apply(self, partition: Partition, step: Step[A, Any]) -> A:
@@ -211,7 +212,7 @@ class WorkingSet:
             entry.deletes.add(key)
         for row in step.put:
             entry.deletes.discard(row.key)
-            entry.puts[row.key] = row.value
+            entry.puts[row.key] = row
         self.rows_put += len(step.put)
         if step.drop is not None:
             entry.drop = step.drop
@@ -228,21 +229,19 @@ class WorkingSet:
 
     # ---- what the one who runs them does ----
 
-    async def load(self, store: PartitionStore, loads: Sequence[Load]) -> None:
-        """Read what was cold: all heads in one call, then rows.
-
-        Rows are read after their head, at its version or later; if later, the commit conflicts, because its
-        head is a condition.
-        """
-        cold = [load.partition for load in loads if not self.has(load.partition, load.codec)]
+    async def load_heads(self, store: PartitionStore, loads: Sequence[Load]) -> None:
+        """Read the heads that are cold, all in one call."""
+        cold = {load.partition: None for load in loads if not self.has(load.partition, load.codec)}
         if cold:
             heads = await store.heads(cold)
             self._heads.update((partition, heads.get(partition)) for partition in cold)
-        for load in loads:
-            if load.keys or load.spans:
-                await self._load_rows(store, load)
 
-    async def _load_rows(self, store: PartitionStore, load: Load) -> None:
+    async def load_rows(self, store: PartitionStore, load: Load) -> None:
+        """Read rows of a partition whose head is loaded.
+
+        They are read at the version of that head or a later one; if later, the commit conflicts, because the head is
+        a condition.
+        """
         entry = self._entries.get(load.partition) or self._enter(load.partition, load.codec)
         assert entry is not None  # its head was read before its rows
         entry.is_fresh = False
@@ -295,8 +294,8 @@ class WorkingSet:
                     f"the state of {partition} takes {len(state)} bytes; the limit is {MAX_STATE_BYTES}",
                     code="usage.too-large",
                 )
-            put = tuple(Row(key, value) for key, value in entry.puts.items())
-            changes.append(Change(partition, entry.version, state, put, tuple(entry.deletes), entry.drop))
+            put, delete = tuple(entry.puts.values()), tuple(entry.deletes)
+            changes.append(Change(partition, entry.version, state, put, delete, entry.drop))
         return changes
 
     def unverified(self) -> list[Partition]:

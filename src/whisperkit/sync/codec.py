@@ -71,6 +71,10 @@ Message: TypeAlias = bytes | str
 """What the transport carries at once: msgpack as bytes, JSON as text."""
 
 
+# A text would have been taken for JSON before. Any: so its errors are all that it can say of what came.
+_unpackb: Final[Any] = msgpack.unpackb
+
+
 # ---- reading --------------------------------------------------------------------------------------------------------
 
 
@@ -94,9 +98,9 @@ def decode(data: Message, *, direction: Direction) -> list[Frame]:
         raw, decoders = _parse_json(data), _JSON[direction]
     else:
         raw, decoders = _parse_msgpack(data), _MSGPACK[direction]
-    if type(raw) is not list or not raw:
+    elements: list[Any] = raw
+    if type(raw) is not list or not elements:
         raise MalformedFrameError("not an array, or an empty one")
-    elements = cast("list[object]", raw)  # checked above; the type checker cannot know of what
     if type(elements[0]) is not list:
         return [_decode_one(elements, decoders)]
     if len(elements) > MAX_FRAMES:
@@ -116,10 +120,10 @@ class _Decoder(NamedTuple):
 _Decoders: TypeAlias = dict[object, _Decoder]
 
 
-def _decode_one(raw: object, decoders: _Decoders) -> Frame:
-    if type(raw) is not list or not raw:
+def _decode_one(raw: Any, decoders: _Decoders) -> Frame:  # Any: what a peer sent
+    elements: list[Any] = raw
+    if type(raw) is not list or not elements:
         raise MalformedFrameError("not an array, or an empty one")
-    elements = cast("list[object]", raw)  # as above
     code = elements[0]
     decoder = decoders.get(code) if type(code) is int else None
     if decoder is None:
@@ -128,12 +132,13 @@ def _decode_one(raw: object, decoders: _Decoders) -> Frame:
     if len(elements) != size:
         raise MalformedFrameError(f"{len(elements) - 1} fields came, {size - 1} belong there", frame=spec.name)
     try:
-        return cast("Frame", make([read(value) for read, value in zip(readers, elements[1:])]))  # noqa: B905  # counted
+        frame: Frame = make([read(value) for read, value in zip(readers, elements[1:])])  # noqa: B905  # counted
     except REFUSALS:
         _explain(decoder, elements)
+    return frame
 
 
-def _explain(decoder: _Decoder, elements: list[object]) -> NoReturn:
+def _explain(decoder: _Decoder, elements: list[Any]) -> NoReturn:
     """Say which field it was: looked up again here, so that good frames need no bookkeeping."""
     for field, read, value in zip(decoder.spec.fields, decoder.readers, elements[1:], strict=True):
         try:
@@ -143,12 +148,12 @@ def _explain(decoder: _Decoder, elements: list[object]) -> NoReturn:
     raise AssertionError("a field was refused and then accepted")  # pragma: no cover
 
 
-def _parse_msgpack(data: Message) -> object:
+def _parse_msgpack(data: Message) -> Any:  # whatever it is
     if len(data) > MAX_MESSAGE_BYTES:
         raise OversizedFrameError(found=len(data), limit=MAX_MESSAGE_BYTES)
     try:
-        return msgpack.unpackb(
-            cast("bytes", data),  # `is_json` took the texts
+        return _unpackb(
+            data,
             raw=False,
             strict_map_key=True,
             max_array_len=_MAX_ELEMENTS,
@@ -160,7 +165,7 @@ def _parse_msgpack(data: Message) -> object:
         raise MalformedFrameError("not msgpack, or too deep") from None
 
 
-def _parse_json(data: Message) -> object:
+def _parse_json(data: Message) -> Any:  # whatever it is
     if len(data) > MAX_JSON_CHARS:
         raise OversizedFrameError(found=len(data), limit=MAX_JSON_CHARS)
     try:

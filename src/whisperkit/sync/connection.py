@@ -40,6 +40,9 @@ class ConnectionState(Enum):
     ESTABLISHED = "established"
     CLOSED = "closed"
 
+    # It is looked up with every frame, and an enumeration's own hash is slow.
+    __hash__ = object.__hash__
+
 
 _OPENING: Final = (frames.Challenge, frames.Register, frames.Registered, frames.Hello, frames.Bye)
 
@@ -62,10 +65,15 @@ TRANSITIONS: Final[Mapping[tuple[ConnectionState, type[tuple[Any, ...]]], Connec
 }
 
 
+def _frames_of(direction: Direction) -> frozenset[type]:
+    return frozenset(spec.type for spec in FRAMES if spec.direction & direction)
+
+
 class _Connection:
     """What both ends share: the state, walked by frames; and the form of the messages."""
 
     _incoming: Direction
+    _outgoing: frozenset[type]
 
     def __init__(self, state: ConnectionState, *, speaks_json: bool) -> None:
         self._state = state
@@ -123,7 +131,7 @@ class _Connection:
         for frame in batch:
             kind = frames.Entry if isinstance(frame, bytes) else type(frame)
             after = TRANSITIONS.get((state, kind))
-            if after is None or not BY_TYPE[kind].direction & ~self._incoming:
+            if after is None or kind not in self._outgoing:
                 raise UsageError(f"{BY_TYPE[kind].name} cannot be sent in state {state.value}")
             state = after
         return state
@@ -137,6 +145,7 @@ class ServerConnection(_Connection):
     """
 
     _incoming = Direction.TO_SERVER
+    _outgoing = _frames_of(Direction.TO_CLIENT)
 
     def __init__(self, *, speaks_json: bool = False) -> None:
         super().__init__(ConnectionState.AWAITING_CHALLENGE, speaks_json=speaks_json)
@@ -156,6 +165,7 @@ class ClientConnection(_Connection):
     """
 
     _incoming = Direction.TO_CLIENT
+    _outgoing = _frames_of(Direction.TO_SERVER)
 
     def __init__(self, *, speaks_json: bool = False) -> None:
         super().__init__(ConnectionState.AWAITING_CHALLENGE, speaks_json=speaks_json)

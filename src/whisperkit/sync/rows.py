@@ -70,7 +70,9 @@ def check_bodies(shared: bytes | None, own: Mapping[DeviceId, bytes] | None) -> 
     Raises:
         MalformedFrameError: More than `MAX_POST_BYTES`.
     """
-    size = len(shared or b"") + sum(len(copy) + DEVICE_OVERHEAD_BYTES for copy in (own or {}).values())
+    size = len(shared) if shared is not None else 0
+    if own:
+        size += sum(map(len, own.values())) + DEVICE_OVERHEAD_BYTES * len(own)
     if size > MAX_POST_BYTES:
         raise MalformedFrameError(f"the post has {size} bytes; the limit is {MAX_POST_BYTES}")
 

@@ -15,9 +15,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from tests.bench.machine import facts
 from tests.bench.ratchet.contestant import FULL, QUICK
 from tests.bench.ratchet.entries import without_slices
-from tests.bench.ratchet.machine import facts
 from tests.bench.ratchet.peers import OURS, PEERS
 from tests.bench.ratchet.profiling import profile, render_profile
 from tests.bench.ratchet.run import FailedError, run

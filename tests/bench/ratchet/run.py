@@ -10,9 +10,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from tests.bench.machine import facts, load_average
 from tests.bench.ratchet.contestant import EPOCH_MESSAGES, Sizes
 from tests.bench.ratchet.entries import Json, entries, once_ms
-from tests.bench.ratchet.machine import facts, load_average
 from tests.bench.ratchet.peers import OURS, Peer
 
 __all__ = ["SCHEMA", "FailedError", "run"]

@@ -10,7 +10,7 @@ from typing import Final
 
 __all__ = ["facts", "load_average"]
 
-_ROOT: Final = Path(__file__).parents[3]
+_ROOT: Final = Path(__file__).parents[2]
 _CPUINFO: Final = Path("/proc/cpuinfo")
 
 

@@ -1,0 +1,379 @@
+"""What is played against a server: each load sets its people up, warms up, and then counts for some seconds.
+
+A load runs in a process of its own, on another core than the server. It reads the server's CPU time from `/proc`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import resource
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from pathlib import Path
+from statistics import median, quantiles
+from typing import Final, NamedTuple
+
+from tests.bench.server.device import BenchDevice, LoadError, faults
+from whisperkit.ids import ConversationId
+
+__all__ = [
+    "BODY_BYTES",
+    "Flow",
+    "Window",
+    "catch_up",
+    "group",
+    "idle",
+    "logins",
+    "long_run",
+    "memory",
+    "paced",
+    "pairs",
+]
+
+BODY_BYTES: Final = 200
+_BODY: Final = os.urandom(BODY_BYTES)
+_TICKS: Final = os.sysconf("SC_CLK_TCK")
+_PAGE: Final = os.sysconf("SC_PAGE_SIZE")
+# So many people come at once: more would only wait for each other.
+_AT_ONCE: Final = 50
+_PATIENCE_S: Final = 60.0
+_LONG_S: Final = 600.0
+
+
+class Window(NamedTuple):
+    """How long is counted, and behind how long a warm-up, in seconds."""
+
+    warm_up_s: float
+    count_s: float
+
+
+class Flow(NamedTuple):
+    """What a load under full steam gives.
+
+    Attributes:
+        items: How many messages, or deliveries, were durable, delivered and acknowledged while it was counted.
+        seconds: How long that was.
+        server_us: CPU time of the server for each, in microseconds, all its threads.
+        load_share: Which share of its core the load generator used: near 1, it is what is measured.
+    """
+
+    items: int
+    seconds: float
+    server_us: float
+    load_share: float
+
+
+def cpu_s(pid: int) -> float:
+    """CPU time of a process so far: all its threads, in user mode and in the kernel."""
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / _TICKS
+
+
+def memory(pid: int) -> int:
+    """Resident bytes of a process."""
+    return int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1]) * _PAGE
+
+
+async def until(condition: Callable[[], bool], *, seconds: float = _PATIENCE_S) -> None:
+    """Wait for something that is to come.
+
+    Raises:
+        LoadError: It does not.
+    """
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if faults:
+            raise LoadError(faults[0])
+        if time.monotonic() > deadline:
+            raise LoadError(f"not within {seconds:g} s")
+        await asyncio.sleep(0.005)
+
+
+async def come(url: str, devices: Sequence[BenchDevice], *, is_new: bool = True) -> None:
+    """Let people register and log in."""
+
+    async def one(device: BenchDevice) -> None:
+        await device.open(url)
+        await until(lambda: device.is_challenged)
+        if is_new:
+            device.register()
+            await until(lambda: device.is_registered)
+        device.hello()
+        await until(lambda: device.is_live)
+
+    for first in range(0, len(devices), _AT_ONCE):
+        await _together([partial(one, device) for device in devices[first : first + _AT_ONCE]])
+
+
+async def go(devices: Sequence[BenchDevice]) -> None:
+    """Cut all connections."""
+    await _together([device.close for device in devices])
+
+
+async def _together(calls: Sequence[Callable[[], Awaitable[None]]]) -> None:
+    async with asyncio.TaskGroup() as tasks:
+        for call in calls:
+            tasks.create_task(_run(call))
+
+
+async def _run(call: Callable[[], Awaitable[None]]) -> None:
+    await call()
+
+
+async def counted(pid: int, window: Window, count: Callable[[], int]) -> Flow:
+    """Count what happens in a window."""
+    await asyncio.sleep(window.warm_up_s)
+    began, cpu, own, items = time.monotonic(), cpu_s(pid), time.process_time(), count()
+    await asyncio.sleep(window.count_s)
+    seconds, used, done = time.monotonic() - began, cpu_s(pid) - cpu, count() - items
+    share = (time.process_time() - own) / seconds
+    if not done:
+        raise LoadError("nothing was delivered")
+    return Flow(done, seconds, 1e6 * used / done, share)
+
+
+# ---- under full steam ------------------------------------------------------------------------------------------------
+
+
+class _Pairs:
+    """People who have a conversation for two each, in which one writes."""
+
+    def __init__(self, count: int) -> None:
+        self.writers = [BenchDevice(f"writer{n}") for n in range(count)]
+        self.readers = [BenchDevice(f"reader{n}") for n in range(count)]
+        self.all = [*self.writers, *self.readers]
+        both = list(zip(self.writers, self.readers, strict=True))
+        self.convs = [ConversationId.direct(one.id.user, other.id.user) for one, other in both]
+        self._both = both
+
+    async def meet(self, url: str) -> None:
+        """Come, and make the conversations."""
+        await come(url, self.all)
+        for conv, (writer, reader) in zip(self.convs, self._both, strict=True):
+            writer.create(conv, (writer.id.user, reader.id.user))
+            writer.prepare(conv, own={reader.id: _BODY}, shared=None)
+        await until(lambda: all(one.sent == 1 and other.came == 1 for one, other in self._both))
+
+    async def write_on(self, in_flight: int) -> Callable[[], None]:
+        """Keep so many posts of each on their way, until what this returns is called."""
+        is_on = True
+        conv_of = dict(zip(self.writers, self.convs, strict=True))
+
+        def sent(device: BenchDevice, _seq: int) -> None:
+            if is_on:
+                device.post(conv_of[device])
+
+        for writer in self.writers:
+            writer.on_sent = sent
+        for writer, conv in conv_of.items():
+            for _ in range(in_flight):
+                writer.post(conv)
+
+        def stop() -> None:
+            nonlocal is_on
+            is_on = False
+
+        return stop
+
+    @property
+    def came(self) -> int:
+        """How many entries have come."""
+        return sum(reader.came for reader in self.readers)
+
+    async def end(self) -> None:
+        """Wait until all that was posted has come, and go."""
+        await until(lambda: all(one.sent == other.came for one, other in self._both))
+        await go(self.all)
+
+
+async def pairs(url: str, pid: int, *, count: int, in_flight: int, window: Window) -> Flow:
+    """1:1: in each of `count` pairs one writes to the other, with so many posts on their way."""
+    people = _Pairs(count)
+    await people.meet(url)
+    stop = await people.write_on(in_flight)
+    flow = await counted(pid, window, lambda: people.came)
+    stop()
+    await people.end()
+    return flow
+
+
+async def long_run(url: str, pid: int, *, messages: int) -> list[int]:
+    """Bytes of the server's memory after each tenth of so many messages."""
+    people = _Pairs(50)
+    await people.meet(url)
+    stop = await people.write_on(10)
+    sizes: list[int] = []
+    for tenth in range(1, 11):
+        await until(partial(_have_come, people, messages * tenth // 10), seconds=_LONG_S)
+        sizes.append(memory(pid))
+    stop()
+    await people.end()
+    return sizes
+
+
+async def group(url: str, pid: int, *, members: int, in_flight: int, window: Window) -> Flow:
+    """A group in which one writes and all others are online; counted are the copies that they get."""
+    writer = BenchDevice("writer")
+    readers = [BenchDevice(f"reader{n}") for n in range(members - 1)]
+    await come(url, [writer, *readers])
+    conv = ConversationId("group")
+    everybody = (writer, *readers)
+    writer.create(conv, tuple(each.id.user for each in everybody[:_FIRST_MEMBERS]))
+    for first in range(_FIRST_MEMBERS, members, _FIRST_MEMBERS):
+        writer.create(conv, tuple(each.id.user for each in everybody[first : first + _FIRST_MEMBERS]))
+    changes = -(-members // _FIRST_MEMBERS)
+    await until(lambda: writer.sent == changes and readers[-1].came > 0)
+    await asyncio.sleep(1.0)  # the job log has caught up, and the strategy fits
+    writer.prepare(conv, own=None, shared=_BODY)
+    is_on = True
+
+    def sent(device: BenchDevice, _seq: int) -> None:
+        if is_on:
+            device.post(conv)
+
+    writer.on_sent = sent
+    for _ in range(in_flight):
+        writer.post(conv)
+    flow = await counted(pid, window, lambda: sum(reader.came for reader in readers))
+    is_on = False
+    await until(lambda: len({reader.came for reader in readers}) == 1)
+    await go([writer, *readers])
+    return flow
+
+
+_FIRST_MEMBERS: Final = 1_000
+
+
+def _have_come(people: _Pairs, count: int) -> bool:
+    return people.came >= count
+
+
+def _has_sent(device: BenchDevice, count: int) -> bool:
+    return device.sent >= count
+
+
+# ---- at a given pace -------------------------------------------------------------------------------------------------
+
+
+class Latency(NamedTuple):
+    """How long from a post until its receiver had it, in milliseconds, and the same for SENT."""
+
+    p50_ms: float
+    p99_ms: float
+    sent_p50_ms: float
+    sent_p99_ms: float
+    messages: int
+
+
+async def paced(url: str, *, count: int, per_second: float, window: Window) -> Latency:
+    """1:1 at an even pace."""
+    people = _Pairs(count)
+    await people.meet(url)
+    writers, readers, convs = people.writers, people.readers, people.convs
+    posted: list[list[float]] = [[] for _ in range(count)]
+    came: list[float] = []
+    answered: list[float] = []
+    number = {device: n for n, pair in enumerate(zip(writers, readers, strict=True)) for device in pair}
+
+    def on_entries(device: BenchDevice, many: int) -> None:
+        now = time.perf_counter()
+        times = posted[number[device]]
+        came.extend(now - times[place] for place in range(device.came - 1 - many, device.came - 1))
+
+    def on_sent(device: BenchDevice, _seq: int) -> None:
+        answered.append(time.perf_counter() - posted[number[device]][device.sent - 2])
+
+    for writer, reader in zip(writers, readers, strict=True):
+        writer.on_sent = on_sent
+        reader.on_entries = on_entries
+    began = time.perf_counter()
+    total = int(per_second * (window.warm_up_s + window.count_s))
+    warm = int(per_second * window.warm_up_s)
+    for n in range(total):
+        due = began + n / per_second
+        if (left := due - time.perf_counter()) > 0:
+            await asyncio.sleep(left)
+        writer = writers[n % count]
+        posted[n % count].append(time.perf_counter())
+        writer.post(convs[n % count])
+        if n == warm:
+            came.clear()
+            answered.clear()
+    await people.end()
+    there, back = quantiles(came, n=100), quantiles(answered, n=100)
+    return Latency(1e3 * there[49], 1e3 * there[98], 1e3 * back[49], 1e3 * back[98], len(came))
+
+
+# ---- connections -----------------------------------------------------------------------------------------------------
+
+
+async def idle(url: str, pid: int, *, count: int) -> float:
+    """Bytes of the server's memory for one device that is connected and says nothing."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    first = [BenchDevice(f"first{n}") for n in range(200)]  # what is made once is there
+    await come(url, first)
+    before = memory(pid)
+    devices = [BenchDevice(f"idle{n}") for n in range(count)]
+    await come(url, devices)
+    await asyncio.sleep(1.0)
+    grown = memory(pid) - before
+    await go([*first, *devices])
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    return grown / count
+
+
+async def logins(url: str, *, count: int, rounds: int) -> tuple[float, float]:
+    """Logins a second, each with a new connection and a signed challenge, and the load's share of its core."""
+    devices = [BenchDevice(f"user{n}") for n in range(count)]
+    await come(url, devices)
+    await go(devices)
+    rates: list[float] = []
+    shares: list[float] = []
+    for _ in range(rounds):
+        for device in devices:
+            device.forget_challenge()
+        began, own = time.monotonic(), time.process_time()
+        await come(url, devices, is_new=False)
+        seconds = time.monotonic() - began
+        rates.append(count / seconds)
+        shares.append((time.process_time() - own) / seconds)
+        await go(devices)
+    return median(rates), median(shares)
+
+
+async def catch_up(url: str, *, messages: int, rounds: int) -> float:
+    """Milliseconds from HELLO until a device that was away has so many messages."""
+    alice, bob = BenchDevice("alice"), BenchDevice("bob")
+    await come(url, [alice, bob])
+    conv = ConversationId.direct(alice.id.user, bob.id.user)
+    alice.create(conv, (alice.id.user, bob.id.user))
+    alice.prepare(conv, own={bob.id: _BODY}, shared=None)
+    await until(lambda: alice.sent == 1 and bob.came == 1)
+    took: list[float] = []
+    for _ in range(rounds):
+        await bob.close()
+        wanted = bob.came + messages
+        sent = alice.sent
+        for n in range(messages):
+            alice.post(conv)
+            if n % 10 == 9:
+                await until(partial(_has_sent, alice, sent + n + 1))
+        bob.forget_challenge()
+        await bob.open(url)
+        await until(lambda: bob.is_challenged)
+        done = asyncio.get_running_loop().create_future()
+
+        def came(_device: BenchDevice, _many: int, done: asyncio.Future[None] = done, wanted: int = wanted) -> None:
+            if bob.came == wanted:
+                done.set_result(None)
+
+        bob.on_entries = came
+        began = time.perf_counter()
+        bob.hello()
+        await done
+        took.append(1e3 * (time.perf_counter() - began))
+    await go([alice, bob])
+    return median(took)
