@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
+from rich.cells import cell_len, set_cell_size
 from textual.widget import Widget
 
 from examples.chat.commands import COMMANDS
@@ -14,6 +15,8 @@ from examples.tui.keys import KEYS
 __all__ = ["KeysPage", "key_in_words"]
 
 _TEXTUAL: Final = (("Tab", "to the next pane"), ("Ctrl+P", "all commands"), ("Ctrl+Q", "quit"))
+# What is longer stands out, so that the others need not stand so far apart.
+MAX_KEYS: Final = 22
 _WORDS: Final = {"pageup": "PgUp", "pagedown": "PgDn", "escape": "Esc", "delete": "Del", "up": "↑", "down": "↓"}
 
 
@@ -40,13 +43,16 @@ class KeysPage(Dialog[None]):
 
 def _table(title: str, rows: Sequence[tuple[str, str]]) -> Iterable[Widget]:
     yield line(title, "loud")
-    yield line("\n".join(f"  {shown:<22} {help_text}" for shown, help_text in rows))
+    cells = min(MAX_KEYS, max(cell_len(shown) for shown, _ in rows))
+    yield line("\n".join(f"  {set_cell_size(shown, max(cells, cell_len(shown)))}  {text}" for shown, text in rows))
 
 
 def key_in_words(keys: str) -> str:
     """Keys as a person says them."""
-    return ", ".join("+".join(map(_word, key.split("+"))) for key in keys.split(","))
+    return ", ".join(map(_in_words, keys.split(",")))
 
 
-def _word(part: str) -> str:
-    return _WORDS.get(part, part if len(part) == 1 else part.capitalize())
+def _in_words(keys: str) -> str:
+    *held, key = keys.split("+")
+    is_named = len(key) > 1 or "ctrl" in held  # nobody writes Ctrl and a small letter
+    return "+".join([*map(str.capitalize, held), _WORDS.get(key, key.capitalize() if is_named else key)])

@@ -250,7 +250,16 @@ async def test_a_narrow_screen_has_one_pane_and_escape_goes_to_the_list(net: Cha
 
 
 @pytest.mark.parametrize(
-    ("keys", "words"), [("alt+up", "Alt+↑"), ("ctrl+k", "Ctrl+k"), ("pageup", "PgUp"), ("up,k", "↑, k"), ("N", "N")]
+    ("keys", "words"),
+    [
+        ("alt+up", "Alt+↑"),
+        ("ctrl+k", "Ctrl+K"),
+        ("alt+a", "Alt+a"),
+        ("ctrl+end", "Ctrl+End"),
+        ("pageup", "PgUp"),
+        ("up,k", "↑, k"),
+        ("N", "N"),
+    ],
 )
 def test_keys_are_said_as_people_say_them(keys: str, words: str) -> None:
     assert key_in_words(keys) == words
