@@ -18,6 +18,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
 
+from api_page import render_api
 from docutils import nodes
 from error_pages import render_errors
 from sphinx.addnodes import pending_xref
@@ -49,6 +50,7 @@ def write_pages(app: Sphinx) -> None:
         import_for_types(module)
     pages = {f"{module.__name__}.md": module_page(module, modules) for module in modules}
     pages |= render_errors()
+    pages["api.md"] = render_api()
     pages["states.md"] = states_page(modules)
     pages["frames.md"] = render_page().replace("\n### ", "\n## ")
     for stale in {path.relative_to(folder).as_posix() for path in folder.rglob("*.md")} - pages.keys():
