@@ -22,7 +22,7 @@ FUZZ_INPUTS ?= 1000000
 .PHONY: help demo test check lint types typing contracts serve doctor chat bot bot-node fastapi fastapi-talk django django-talk socketio socketio-talk docs fuzz interop bench-ratchet bench-imports clean
 
 help:  ## list the targets
-	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-22s %s\n", $$1, $$2 }'
 
 demo: $(VENV)/.examples  ## play the story, every claim checked (ARGS="--fast" for a short one)
 	@$(BIN)/python -m examples demo $(ARGS)
