@@ -143,19 +143,9 @@ async def test_the_dialog_says_what_a_path_leads_to_and_sends_no_folder(
         assert not isinstance(alice.app.screen, Attach)
 
 
-async def test_the_pasted_path_of_a_file_asks_whether_to_send_it(
+async def test_the_pasted_path_of_a_file_asks_whether_to_send_it_and_pasted_text_is_text(
     net: ChatNet, tmp_path: Path, phone: SimPhone, picture: Path
 ) -> None:
-    async with on_stage(net, "alice", tmp_path, sim=phone) as alice:
-        await alice.go_to("bob")
-        alice.app.post_message(Paste(f"'{picture}'"))
-        await alice.settle()
-
-        assert isinstance(alice.app.screen, Attach)
-        assert alice.app.screen.query_one("#path", Input).value == str(picture)
-
-
-async def test_pasted_text_is_text(net: ChatNet, tmp_path: Path, phone: SimPhone) -> None:
     async with on_stage(net, "alice", tmp_path, sim=phone) as alice:
         await alice.go_to("bob")
         for text in ("hello\nyou", "/nowhere/at.all"):
@@ -163,6 +153,11 @@ async def test_pasted_text_is_text(net: ChatNet, tmp_path: Path, phone: SimPhone
             alice.app.post_message(Paste(text))
             await alice.settle()
             assert alice.app.composer.text == text
+
+        alice.app.post_message(Paste(f"'{picture}'"))
+        await alice.settle()
+        assert isinstance(alice.app.screen, Attach)
+        assert alice.app.screen.query_one("#path", Input).value == str(picture)
 
 
 async def test_a_path_is_completed(tmp_path: Path, picture: Path) -> None:

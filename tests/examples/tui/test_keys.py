@@ -41,7 +41,7 @@ def focused(alice: Stage) -> Widget | None:
     return alice.app.focused
 
 
-async def test_alt_and_arrows_step_through_the_conversations_and_alt_digit_goes_to_one(
+async def test_alt_and_arrows_step_through_the_conversations_and_alt_digit_or_ctrl_k_goes_to_one(
     net: ChatNet, tmp_path: Path
 ) -> None:
     async with on_stage(net, "alice", tmp_path) as alice:
@@ -56,6 +56,11 @@ async def test_alt_and_arrows_step_through_the_conversations_and_alt_digit_goes_
         assert here(alice) == "carol"
         await alice.press("alt+9")
         assert here(alice) == "carol"
+
+        await alice.press("ctrl+k")
+        assert isinstance(alice.app.screen, GoTo)
+        await alice.press(*"av", "enter")
+        assert here(alice) == "dave"
 
 
 async def test_alt_a_goes_to_what_is_unread(net: ChatNet, tmp_path: Path) -> None:
@@ -73,16 +78,6 @@ async def test_alt_a_goes_to_what_is_unread(net: ChatNet, tmp_path: Path) -> Non
         assert "nothing is unread" in alice.screen
 
 
-async def test_ctrl_k_goes_to_a_conversation_by_some_letters(net: ChatNet, tmp_path: Path) -> None:
-    async with on_stage(net, "alice", tmp_path) as alice:
-        await three(net, alice)
-        await alice.press("ctrl+k")
-        assert isinstance(alice.app.screen, GoTo)
-        await alice.press(*"aro", "enter")
-
-        assert here(alice) == "carol"
-
-
 async def test_what_was_begun_stays_with_its_conversation(net: ChatNet, tmp_path: Path) -> None:
     async with on_stage(net, "alice", tmp_path) as alice:
         await three(net, alice)
@@ -94,33 +89,18 @@ async def test_what_was_begun_stays_with_its_conversation(net: ChatNet, tmp_path
         assert alice.app.composer.text == "half a"
 
 
-async def test_new_lines_are_made_by_alt_enter_and_ctrl_j_and_sent_by_enter(net: ChatNet, tmp_path: Path) -> None:
-    bob = net.phone("bob")
-    async with on_stage(net, "alice", tmp_path) as alice:
-        await alice.go_to("bob")
-        await alice.press("a", "alt+enter", "b", "ctrl+j", "c", "enter")
-        await alice.wait()
-
-        assert bob.texts(bob.direct(alice.sim)) == ["a\nb\nc"]
-
-
-async def test_enter_in_an_empty_line_sends_nothing(net: ChatNet, tmp_path: Path) -> None:
+async def test_enter_sends_what_alt_enter_and_ctrl_j_put_on_lines_and_nothing_of_an_empty_one(
+    net: ChatNet, tmp_path: Path
+) -> None:
     bob = net.phone("bob")
     async with on_stage(net, "alice", tmp_path) as alice:
         await alice.go_to("bob")
         await alice.press("enter", "space", "enter")
-        await alice.wait()
-
-        assert bob.texts(bob.direct(alice.sim)) == []
-
-
-async def test_a_message_that_begins_with_a_slash_is_written_with_two(net: ChatNet, tmp_path: Path) -> None:
-    bob = net.phone("bob")
-    async with on_stage(net, "alice", tmp_path) as alice:
-        await alice.go_to("bob")
+        alice.app.composer.put("")
+        await alice.press("a", "alt+enter", "b", "ctrl+j", "c", "enter")
         await alice.write("//etc is a folder")
 
-        assert bob.texts(bob.direct(alice.sim)) == ["/etc is a folder"]
+        assert bob.texts(bob.direct(alice.sim)) == ["a\nb\nc", "/etc is a folder"]
 
 
 async def test_f1_shows_every_key_and_every_command(net: ChatNet, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.anyio
 
 
 @asynccontextmanager
-async def long_talk(net: ChatNet, folder: Path, count: int = 60) -> AsyncGenerator[tuple[Stage, SimPhone]]:
+async def long_talk(net: ChatNet, folder: Path, count: int = 40) -> AsyncGenerator[tuple[Stage, SimPhone]]:
     bob = net.phone("bob")
     async with on_stage(net, "alice", folder) as alice:
         await alice.go_to("bob")
@@ -26,9 +26,14 @@ async def long_talk(net: ChatNet, folder: Path, count: int = 60) -> AsyncGenerat
         yield alice, bob
 
 
-async def test_at_the_bottom_the_view_follows(net: ChatNet, tmp_path: Path) -> None:
+async def test_at_the_bottom_the_view_follows_and_stays_there_in_a_window_of_another_size(
+    net: ChatNet, tmp_path: Path
+) -> None:
     async with long_talk(net, tmp_path) as (alice, _):
-        assert "line 59" in alice.messages[-1]
+        assert "line 39" in alice.messages[-1]
+
+        await alice.resize(60, 15)
+        assert "line 39" in alice.messages[-1]
 
 
 async def test_what_others_write_moves_nothing_and_is_counted(net: ChatNet, tmp_path: Path) -> None:
@@ -74,11 +79,3 @@ async def test_what_was_before_is_loaded_at_the_top_and_the_view_stays(net: Chat
 
         assert top not in alice.messages
         assert any(line.endswith("line 0") for line in alice.messages)
-
-
-async def test_a_window_of_another_size_keeps_the_bottom_at_the_bottom(net: ChatNet, tmp_path: Path) -> None:
-    async with long_talk(net, tmp_path) as (alice, _):
-        await alice.resize(60, 15)
-        await alice.settle()
-
-        assert "line 59" in alice.messages[-1]
