@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import ClassVar, TypeAlias
+from typing import ClassVar, TypeAlias, cast
 
 import pytest
 
@@ -169,8 +169,8 @@ class JudgesByTheCache(Worker):
     """Is done with a job if nothing is unfinished by the head that was used last."""
 
     async def _finish(self, conv: ConversationId, upto: int) -> None:
-        _, known = self._core.cache.get(conversations.partition(conv)) or (0, None)
-        if not (isinstance(known, Conversation) and known.is_finished):
+        known = self._core.cache.get(conversations.partition(conv))
+        if known is None or not cast("Conversation", known.state).is_finished:
             await self._finisher.finish(conv)
 
 

@@ -344,7 +344,7 @@ class _AppendBatch:
         if state.fanned_out >= row.seq:
             return None
         key = inboxes.last_seq_key(conv)
-        cold = [Load(name, INBOX, keys=(key,)) for _, name, _ in self._batch if work.missing_keys(name, [key])]
+        cold = [Load(name, INBOX, keys=(key,)) for _, name, _ in self._batch if work.missing_keys(name, INBOX, [key])]
         if cold:
             raise Cold(*cold)
         batch = _Batch()

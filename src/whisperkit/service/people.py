@@ -248,7 +248,7 @@ class _Take(_OnKeys):
 
     def step(self, work: WorkingSet, state: keys.Keys) -> Any:
         spans = keys.rows_to_take(state, self._requester)
-        missing = work.missing_keys(self.lane, [span.start for span in spans])
+        missing = work.missing_keys(self.lane, KEYS, [span.start for span in spans])
         if missing:
             raise Cold(Load(self.lane, KEYS, keys=missing))
         found = [(span.start, work.row(self.lane, KEYS, span.start)) for span in spans]

@@ -93,7 +93,7 @@ class _ConversationOperation:
     def _stays(self, work: WorkingSet, users: Sequence[UserId]) -> Mapping[UserId, Intervals]:
         """The stays of users, from their rows."""
         keys = {user: member_key(user) for user in users}
-        missing = work.missing_keys(self.lane, keys.values())
+        missing = work.missing_keys(self.lane, CONVERSATION, keys.values())
         if missing:
             raise Cold(Load(self.lane, CONVERSATION, keys=missing))
         found = {user: work.row(self.lane, CONVERSATION, key) for user, key in keys.items()}

@@ -276,7 +276,7 @@ class _ForgetRequests:
 
     def run(self, work: WorkingSet) -> None:
         state = work.state(self.lane, KEYS)
-        missing = work.missing_keys(self.lane, self._rows)
+        missing = work.missing_keys(self.lane, KEYS, self._rows)
         if missing:
             raise Cold(Load(self.lane, KEYS, keys=missing))
         found = [(key, work.row(self.lane, KEYS, key)) for key in self._rows]

@@ -135,7 +135,7 @@ class Ticks:
     def strategy_of(self, partition: Partition) -> Strategy | None:
         """The strategy of a conversation as this gateway remembers it; `None` if it does not."""
         known = self._core.cache.get(partition)
-        return None if known is None else cast("Conversation", known[1]).strategy
+        return None if known is None else cast("Conversation", known.state).strategy
 
     def _is_news(self, key: Key, value: int) -> bool:
         """Whether a mark is above what was told: of a user with two devices the slower one acknowledges less."""

@@ -11,8 +11,8 @@ commit, and `unverified` names the others, so that nothing is decided by a stale
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import Any, Final, Generic, NamedTuple, Protocol, TypeVar
 
 from whisperkit.errors import UsageError
 from whisperkit.partitions import MAX_STATE_BYTES, Change, Head, Partition, Row, Span, Step
@@ -23,6 +23,13 @@ __all__ = ["Codec", "Cold", "HeadCache", "Load", "Operation", "WorkingSet"]
 S = TypeVar("S")
 A = TypeVar("A")
 A_co = TypeVar("A_co", covariant=True)
+
+
+# So many rows of so many bytes are remembered with a head: how far an inbox has a conversation, mostly.
+MAX_KEPT_ROWS: Final = 8
+MAX_KEPT_BYTES: Final = 64
+
+_NO_ROWS: Final[Mapping[bytes, bytes | None]] = {}
 
 
 class Codec(NamedTuple, Generic[S]):
@@ -68,24 +75,42 @@ class Operation(Protocol[A_co]):
         ...
 
 
+class Cached(NamedTuple):
+    """A partition as an earlier commit left it.
+
+    Attributes:
+        version: Of its head.
+        state: The decoded head.
+        rows: Rows that were asked for by their keys, at that version; `None`: there is none. No row changes without
+            its head, so they are as good as the head is.
+    """
+
+    version: int
+    state: Any  # which one, says the codec of the partition
+    rows: Mapping[bytes, bytes | None]
+
+    def __repr__(self) -> str:
+        return f"Cached(version={self.version}, rows=<{len(self.rows)}>)"
+
+
 class HeadCache:
     """Decoded heads of partitions, those used last. It may be stale: that costs a conflict, never a fault."""
 
     def __init__(self, *, max_heads: int) -> None:
         self._max_heads = max_heads
-        self._heads: dict[Partition, tuple[int, object]] = {}
+        self._heads: dict[Partition, Cached] = {}
 
-    def get(self, partition: Partition) -> tuple[int, object] | None:
-        """The version and state, if known; counts as a use."""
+    def get(self, partition: Partition) -> Cached | None:
+        """What is known of a partition; counts as a use."""
         found = self._heads.pop(partition, None)
         if found is not None:
             self._heads[partition] = found
         return found
 
-    def put(self, partition: Partition, version: int, state: object) -> None:
+    def put(self, partition: Partition, found: Cached) -> None:
         """Remember a head; the least recently used one makes room."""
         self._heads.pop(partition, None)
-        self._heads[partition] = (version, state)
+        self._heads[partition] = found
         if len(self._heads) > self._max_heads:
             del self._heads[next(iter(self._heads))]
 
@@ -107,6 +132,7 @@ class _Entry:
         "deletes",
         "drop",
         "is_fresh",
+        "kept",
         "known",
         "puts",
         "spans",
@@ -115,18 +141,33 @@ class _Entry:
         "version",
     )
 
-    def __init__(self, version: int, state: Any, codec: Codec[Any], *, is_fresh: bool) -> None:
+    def __init__(
+        self, version: int, state: Any, codec: Codec[Any], rows: Mapping[bytes, bytes | None], *, is_fresh: bool
+    ) -> None:
         self.version = version
         self.before = state
         self.state = state
         self.codec = codec
         self.is_fresh = is_fresh  # the head was read for this working set, and no rows after it
-        self.known: dict[bytes, bytes | None] = {}  # rows read; None: there is none
+        self.known: dict[bytes, bytes | None] = dict(rows)  # rows read; None: there is none
+        self.kept = tuple(rows)  # those of them that were asked for by their keys
         self.spans: dict[Span, tuple[bytes, ...]] = {}  # spans read whole, with the keys found
         self.puts: dict[bytes, Row] = {}
         self.deletes: set[bytes] = set()
         self.drop: Span | None = None
         self.touched = False
+
+    def rows_after(self) -> Mapping[bytes, bytes | None]:
+        """The rows that were asked for by their keys, as they are after the commit; the last ones, if small."""
+        if self.drop is not None:
+            return _NO_ROWS
+        rows: dict[bytes, bytes | None] = {}
+        for key in self.kept[-MAX_KEPT_ROWS:]:
+            put = self.puts.get(key)
+            value = put.value if put is not None else None if key in self.deletes else self.known[key]
+            if value is None or len(value) <= MAX_KEPT_BYTES:
+                rows[key] = value
+        return rows
 
     @property
     def is_changed(self) -> bool:
@@ -172,7 +213,7 @@ class WorkingSet:
         Raises:
             Cold: It is not loaded.
         """
-        entry = self._entries.get(partition)
+        entry = self._entries.get(partition) or self._enter(partition, codec)
         if entry is None:
             raise Cold(Load(partition, codec, keys=(key,)))
         if key in entry.puts:
@@ -183,9 +224,9 @@ class WorkingSet:
             raise Cold(Load(partition, codec, keys=(key,)))
         return entry.known[key]
 
-    def missing_keys(self, partition: Partition, keys: Iterable[bytes]) -> tuple[bytes, ...]:
+    def missing_keys(self, partition: Partition, codec: Codec[Any], keys: Iterable[bytes]) -> tuple[bytes, ...]:
         """Those of the keys that `row` would have to load."""
-        entry = self._entries.get(partition)
+        entry = self._entries.get(partition) or self._enter(partition, codec)
         if entry is None:
             return tuple(keys)
         return tuple(k for k in keys if k not in entry.puts and k not in entry.deletes and k not in entry.known)
@@ -248,6 +289,7 @@ class WorkingSet:
         if not entry.version:
             # Never written: it has no rows, and if it gets some, the commit conflicts.
             entry.known.update(dict.fromkeys(load.keys))
+            entry.kept += load.keys
             entry.spans.update(dict.fromkeys(load.spans, ()))
             return
         for span in load.spans:
@@ -264,14 +306,15 @@ class WorkingSet:
             spans = [Span(key, key + b"\0") for key in load.keys]
             got = dict(await store.rows(load.partition, spans, limit=len(spans)))
             entry.known.update((key, got.get(key)) for key in load.keys)
+            entry.kept += load.keys
 
     def _enter(self, partition: Partition, codec: Codec[Any]) -> _Entry | None:
         if partition in self._heads:
             head = self._heads[partition]
             version, data = (head.version, head.state) if head is not None else (0, b"")
-            entry = _Entry(version, codec.decode(data), codec, is_fresh=True)
+            entry = _Entry(version, codec.decode(data), codec, _NO_ROWS, is_fresh=True)
         elif (cached := self._cache.get(partition)) is not None:
-            entry = _Entry(*cached, codec, is_fresh=False)
+            entry = _Entry(cached.version, cached.state, codec, cached.rows, is_fresh=False)
         else:
             return None
         self._entries[partition] = entry
@@ -314,7 +357,8 @@ class WorkingSet:
     def remember(self) -> None:
         """After the commit: hand the heads to the cache."""
         for partition, entry in self._entries.items():
-            self._cache.put(partition, entry.version + entry.is_changed, entry.state)
+            rows = entry.rows_after() if entry.kept else _NO_ROWS
+            self._cache.put(partition, Cached(entry.version + entry.is_changed, entry.state, rows))
 
     def forget(self) -> None:
         """After a conflict or an unknown outcome: no head that was used is trusted any more."""
