@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from examples.adapters.sealed_lock import Lock
-from examples.chat.exits import EXIT_OK, EXIT_REFUSED, NAME_TAKEN, exit_code
+from examples.chat.exits import EXIT_INTERRUPTED, EXIT_OK, EXIT_REFUSED, NAME_TAKEN, exit_code
 from examples.chat.names import Names
 from examples.chat.trust import invitation
 from examples.device import open_phone
@@ -72,6 +72,9 @@ async def _run(name: str, url: str, folder: Path, number: int, lock: Lock, wait_
                 f"/link {await invitation(phone.client)}",
             ]
         code = await app.run_async()
+        # Textual ends well where it is cancelled, which is what becomes of a SIGINT from outside; Ctrl-C is a key here.
+        if (task := asyncio.current_task()) is not None and task.cancelling():
+            return EXIT_INTERRUPTED
         if code == EXIT_REFUSED:
             print(f"{name} {NAME_TAKEN}", file=sys.stderr)
             return EXIT_REFUSED

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import pty
+import signal
 import struct
 import subprocess
 import sys
@@ -109,6 +110,10 @@ class Glass:
         """Have another size."""
         self._screen.resize(lines, columns)
         fcntl.ioctl(self._master, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
+
+    def interrupt(self) -> None:
+        """Interrupt it from outside."""
+        self._process.send_signal(signal.SIGINT)
 
     def end(self) -> int:
         """Look to the end; returns the exit code."""

@@ -146,6 +146,18 @@ def test_what_was_written_without_a_server_goes_out_the_next_time(client: Open, 
     bob.shows("kept")
 
 
+def test_an_interrupt_from_outside_ends_it_at_once_and_ctrl_c_says_how_to_quit(client: Open) -> None:
+    alice = client("alice")
+    alice.shows("● live")
+    alice.press("\x03")
+    alice.shows("Do you want to quit?")
+
+    alice.interrupt()
+
+    assert alice.end() == 130
+    assert "Traceback" not in alice.screen
+
+
 def test_a_name_that_is_taken_is_said_after_the_screen_is_gone(client: Open, tmp_path: Path) -> None:
     client("alice").shows("● live")
 
