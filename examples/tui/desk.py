@@ -178,7 +178,9 @@ class Desk(Screen):
         self._chats[conv] = chat
         tail = self._tails.get(conv)
         if tail is None:
-            tail = self._tails[conv] = Timeline(await self._client.history(conv, limit=_TAIL))
+            meanwhile = self._tails[conv] = Timeline()
+            found = await self._client.history(conv, limit=_TAIL)
+            tail = self._tails[conv] = Timeline([*found, *meanwhile.records])
         self.note_people(conv, chat.membership.members if chat.membership is not None else ())
         for record in tail.records:
             if record.sender is not None:

@@ -46,6 +46,8 @@ class Room:
         self.tallies: dict[MessageId, Tally] = {}
         self._client = client
         self._timeline = Timeline()
+        # What is recorded while the history is read, of which what is read may know nothing.
+        self._meanwhile: list[Record] | None = None
         # Own messages of which nothing else can be heard before a mark of somebody rises.
         self._looked_at: set[MessageId] = set()
 
@@ -68,8 +70,10 @@ class Room:
         await self._load(max(PAGE, len(self._timeline)))
 
     async def _load(self, limit: int) -> None:
+        self._meanwhile = meanwhile = list[Record]()
         found = await self._client.history(self.conv, limit=limit)
-        self._timeline = Timeline(found)
+        self._timeline = Timeline([*found, *meanwhile])
+        self._meanwhile = None
         self.has_earlier = len(found) == limit
 
     async def load_earlier(self) -> bool:
@@ -97,6 +101,8 @@ class Room:
 
     def take(self, record: Record) -> None:
         """Take in a record that was written, or written anew."""
+        if self._meanwhile is not None:
+            self._meanwhile.append(record)
         first = self._first
         is_known = key_of(record) in self._timeline
         if is_known or not record.seq or first is None or record.seq > first.seq or not self.has_earlier:
