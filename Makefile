@@ -77,10 +77,11 @@ typing: $(VENV)/.dev  ## what mypy, pyright, pyrefly and ty say to users of the 
 contracts: $(VENV)/.dev
 	@$(BIN)/lint-imports --no-logo
 
-# -E: no cache of documents, because what is read from docstrings is not among their dependencies.
+# -E: no cache of documents, because what is read from docstrings is not among their dependencies. The second pass is
+# over the documents that the first has just read.
 docs: $(VENV)/.docs  ## build docs/_build/html and run the examples in the docs and docstrings
-	@$(BIN)/sphinx-build -q -E -n -W --keep-going -b html docs docs/_build/html
-	@$(BIN)/sphinx-build -q -E -n -W --keep-going -b doctest docs docs/_build/doctest
+	@$(BIN)/sphinx-build -q -E -n -W --keep-going -d docs/_build/doctrees -b html docs docs/_build/html
+	@$(BIN)/sphinx-build -q -n -W --keep-going -d docs/_build/doctrees -b doctest docs docs/_build/doctest
 	@echo "docs/_build/html/index.html"
 
 # Plain and fast first; then steered by coverage, a tenth as many; then what Hypothesis makes up, with its own notion of
