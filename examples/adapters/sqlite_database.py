@@ -179,6 +179,7 @@ class Database:
         self._next_id: int = self._db.execute("SELECT ifnull(max(id), 0) + 1 FROM head").fetchone()[0]
         self._drops = self._read_drops()
         self._may_reap = True
+        self._puts: list[tuple[int, bytes, bytes]] = []
         self.transactions = 0
 
     @property
@@ -227,13 +228,17 @@ class Database:
 
     def _write_together(self, calls: Sequence[Write]) -> None:
         touched: dict[Partition, _Touched] = {}
+        self._puts.clear()
         self._db.execute("BEGIN IMMEDIATE")
         for call in calls:
             call.error = self._conflict(call.changes, touched)
             if call.error is None:
                 self._apply(call, touched)
-        for name, (known, state, is_new) in touched.items():
-            self._db.execute(_CREATE if is_new else _UPDATE, (known.version, state, name, known.id))
+        self._put()
+        for statement, is_new in ((_CREATE, True), (_UPDATE, False)):
+            heads = [(t.known.version, t.state, name, t.known.id) for name, t in touched.items() if t.is_new is is_new]
+            if heads:
+                self._db.executemany(statement, heads)
         if self.has_work:
             self._reap()
         self._db.execute("COMMIT")
@@ -269,12 +274,20 @@ class Database:
 
     def _apply_rows(self, change: Change, partition: int) -> None:
         if change.drop is not None:
+            self._put()  # what earlier calls of the transaction put goes with it
             self._note_drop(partition, change.drop)
         if change.delete:
+            self._put()
             self._db.executemany(_DELETE, [(partition, key) for key in change.delete])
         if change.put:
             self._finish_drops(partition, change.put)
-            self._db.executemany(_PUT, [(partition, key, value) for key, value in change.put])
+            self._puts += [(partition, key, value) for key, value in change.put]
+
+    def _put(self) -> None:
+        """Write the rows that were put since the last deletion: many at once cost less than one by one."""
+        if self._puts:
+            self._db.executemany(_PUT, self._puts)
+            self._puts.clear()
 
     def _find(self, partition: Partition) -> _Known | None:
         if partition in self._known:
@@ -308,7 +321,11 @@ class Database:
 
     def _finish_drops(self, partition: int, put: Sequence[Row]) -> None:
         """A row that is put where others are to go must stay, so they go first."""
-        for drop in [d for d in self._drops.get(partition, ()) if any(d.has(key) for key, _ in put)]:
+        drops = self._drops.get(partition)
+        if not drops:
+            return
+        self._put()
+        for drop in [d for d in drops if any(d.has(key) for key, _ in put)]:
             self._reap_one(drop, _NO_LIMIT)
             self._forget(drop)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from code_blocks import blocks
-from examples_tables import key_rows
+from examples_rows import key_rows
 
 from examples.tui.keys import KEYS
 from examples.tui.settings import Settings, load_settings

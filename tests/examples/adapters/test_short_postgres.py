@@ -81,8 +81,8 @@ class TestPostgresPartitions(PartitionStoreConformance):
     survives_restart = True
 
     @pytest.fixture(autouse=True)
-    def _database(self, postgres: str) -> None:
-        self.url = postgres
+    def _database(self, database: str) -> None:
+        self.url = database
 
     def make_store(self) -> AbstractAsyncContextManager[PostgresPartitions]:
         return open_store(self.url)

@@ -108,7 +108,8 @@ class Glass:
 
     def become(self, columns: int, lines: int) -> None:
         """Have another size."""
-        self._screen.resize(lines, columns)
+        with self._seen:  # and nobody writes on it meanwhile
+            self._screen.resize(lines, columns)
         fcntl.ioctl(self._master, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
 
     def interrupt(self) -> None:
