@@ -55,6 +55,18 @@ class GoesAway(Fates):
         return Fault.NONE
 
 
+def test_what_is_sealed_goes_out_while_the_rest_is_sealed(net: ChatNet) -> None:
+    alice, bob = net.phone("alice"), net.phone("bob")
+    chat = alice.direct(bob)
+
+    for n in range(300):
+        alice.send(chat, f"{n}")
+    net.wait(5.0)
+
+    box = alice.client._at.outboxes[chat]  # pyright: ignore[reportPrivateUsage]
+    assert len(box.pending) <= 2 * outbox.MAX_IN_FLIGHT, "they wait, though those before them are answered"
+
+
 @pytest.mark.parametrize("after", range(6))
 def test_a_store_that_goes_away_with_an_answer_costs_no_message_its_number(net: ChatNet, after: int) -> None:
     alice, bob, chat = met(net)

@@ -35,7 +35,7 @@ from whisperkit.sync import codec, frames, outbox
 from whisperkit.sync.chat import Chat
 from whisperkit.sync.frames import MAX_OWN_COPIES, EntryKind, RosterChange
 from whisperkit.sync.mirror_state import has_welcome
-from whisperkit.sync.outbox import Outbox
+from whisperkit.sync.outbox import MAX_IN_FLIGHT, Outbox
 
 __all__ = ["Sender", "in_order"]
 
@@ -94,9 +94,11 @@ class Sender:
         await self._send_due()
         drafts = await self._at.records.read(_drafts)
         stuck: set[ConversationId] = set()
-        for draft in in_order(drafts, self._at.outboxes):
+        for number, draft in enumerate(in_order(drafts, self._at.outboxes), start=1):
             if draft.kind is not DraftKind.ASIDE and draft.conv not in stuck and not await self._seal(draft):
                 stuck.add(draft.conv)
+            if number % MAX_IN_FLIGHT == 0:
+                await self._send_due()  # what was answered meanwhile makes room, and need not wait for all the others
         await self._send_due()
         for draft in drafts:
             if draft.kind is DraftKind.ASIDE:
