@@ -26,12 +26,21 @@ def exit_code(run: Callable[[], int], device: str, folder: Path) -> int:
         return run()
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
-    except BrokenPipeError:  # whoever read the lines has gone; nor must the flush at exit find nobody there
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return EXIT_OK
+    except BrokenPipeError:
+        return _nobody_reads()
+    except ExceptionGroup as group:  # it was a task of its own that wrote
+        if group.split(BrokenPipeError)[1] is not None:
+            raise
+        return _nobody_reads()
     except WrongPassphraseError as error:
         print(f"{device} in {folder}: {error}", file=sys.stderr)
         return EXIT_REFUSED
     except (StoreError, OSError) as error:
         print(f"cannot open {device} in {folder}: {error}", file=sys.stderr)
         return EXIT_UNAVAILABLE
+
+
+def _nobody_reads() -> int:
+    """Whoever read the lines has gone; nor must the flush at exit find nobody there."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return EXIT_OK
