@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 import pytest
 
 from whisperkit.partitions import Change, Head, Partition, Row, Span, Step
-from whisperkit.service.executor import TurnExecutor, make_executor
+from whisperkit.service.executor import MAX_LOADS, Failed, TurnExecutor, make_executor
 from whisperkit.service.working_set import MAX_KEPT_BYTES, MAX_KEPT_ROWS, Codec, Cold, HeadCache, Load, WorkingSet
 from whisperkit.stores import MemoryPartitions
 from whisperkit.testing.sim_runtime import SimRuntime, SimWorld
@@ -173,3 +173,37 @@ def test_a_cold_operation_is_not_overtaken_in_its_lane(scene: Scene) -> None:
     assert scene.world.run(until=lambda: len(answers) == 3, upto_s=10.0)
 
     assert answers == [("first", 1), ("second", 1), ("other", 1)]
+
+
+def test_each_operation_of_a_long_lane_may_lack_something_of_its_own(scene: Scene) -> None:
+    count = MAX_LOADS + 10
+    answers: list[object] = []
+    seeding = [Change(NAME, 0, b"", tuple(Row(b"c/%d" % n, b"\x07") for n in range(count)))]
+
+    async def go() -> None:
+        await scene.store.commit(seeding)
+        for n in range(count):
+            scene.gateways[0].submit(Add(b"c/%d" % n), answers.append)
+
+    scene.runtime.spawn(go, name="test")
+    assert scene.world.run(until=lambda: len(answers) == count, upto_s=60.0)
+
+    assert answers == [8] * count
+
+
+def test_an_operation_that_always_lacks_something_fails_alone(scene: Scene) -> None:
+    answers: list[object] = []
+
+    class Insatiable:
+        lane = NAME
+
+        def run(self, work: WorkingSet) -> int:
+            raise Cold(Load(self.lane, STATE, keys=work.missing_keys(self.lane, STATE, [b"another"])))
+
+    scene.gateways[0].submit(Insatiable(), answers.append)
+    scene.gateways[0].submit(Add(), answers.append)
+    assert scene.world.run(until=lambda: len(answers) == 2, upto_s=60.0)
+
+    assert isinstance(answers[0], Failed)
+    assert "still cold" in str(answers[0].error)
+    assert answers[1] == 1

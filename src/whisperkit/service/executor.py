@@ -15,8 +15,8 @@ changes nothing and harms no other operation of the turn.
 from __future__ import annotations
 
 import logging
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Collection
 from functools import partial
 from typing import Any, Final, Generic, NamedTuple, TypeAlias, TypeVar
 
@@ -131,29 +131,29 @@ class Executor(Generic[A]):
     async def _decide(self, work: WorkingSet, queued: list[_Queued]) -> tuple[list[_Answered], list[_Queued]]:
         """Run operations in passes: what one pass finds cold is loaded at once, and run again by the next."""
         answered: dict[int, object] = {}
-        waiting = list(range(len(queued)))
-        for _ in range(MAX_LOADS):
-            waiting, colds = self._run_warm(work, queued, waiting, answered)
-            if not colds:
-                break
-            await self._load(work, colds)
-        else:
-            for number in waiting:
+        loads: Counter[int] = Counter()
+        waiting, colds = self._run_warm(work, queued, list(range(len(queued))), answered)
+        while colds:
+            loads.update(colds.keys())
+            for number in [number for number in colds if loads[number] > MAX_LOADS]:
                 name = type(queued[number].operation).__name__
                 answered[number] = Failed(UsageError(f"{name} was still cold after {MAX_LOADS} loads"))
-            waiting = []
+                waiting.remove(number)
+                del colds[number]
+            await self._load(work, colds.values())
+            waiting, colds = self._run_warm(work, queued, waiting, answered)
         return [(queued[n].done, answered[n]) for n in sorted(answered)], [queued[n] for n in waiting]
 
     def _run_warm(
         self, work: WorkingSet, queued: list[_Queued], waiting: list[int], answered: dict[int, object]
-    ) -> tuple[list[int], list[Cold]]:
+    ) -> tuple[list[int], dict[int, Cold]]:
         """Run what is warm, in order; what is behind a cold operation of the same lane waits for it."""
         left: list[int] = []
-        colds: list[Cold] = []
+        colds: dict[int, Cold] = {}
         blocked: set[Partition] = set()
         for place, number in enumerate(waiting):
             if answered and work.rows_put >= MAX_TURN_ROWS:
-                return left + waiting[place:], []  # the commit is large enough, and the others are next
+                return left + waiting[place:], {}  # the commit is large enough, and the others are next
             operation = queued[number].operation
             if operation.lane in blocked:
                 left.append(number)
@@ -161,14 +161,14 @@ class Executor(Generic[A]):
             try:
                 answered[number] = operation.run(work)
             except Cold as cold:
-                colds.append(cold)
+                colds[number] = cold
                 blocked.add(operation.lane)
                 left.append(number)
             except WhisperError as error:
                 answered[number] = Failed(error)
         return left, colds
 
-    async def _load(self, work: WorkingSet, colds: Sequence[Cold]) -> None:
+    async def _load(self, work: WorkingSet, colds: Collection[Cold]) -> None:
         loads = list(dict.fromkeys(load for cold in colds for load in cold.loads))
         fetches = [cold.fetch for cold in colds if cold.fetch is not None]
         try:

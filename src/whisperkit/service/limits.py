@@ -20,7 +20,7 @@ class ServiceConfig:
     Attributes:
         fanout: Where strategies change.
         epoch: The store's generation; raised by whoever restores a backup, and then every cursor is a fork.
-        max_cached_heads: Decoded heads kept in memory, about 1 KiB each; and conversations of which it is remembered
+        max_cached_heads: Decoded heads kept in memory, 1 to 2 KiB each; and conversations of which it is remembered
             up to where they are finished.
         max_unacked_entries: Entries on their way to one device before it acknowledges.
         max_unacked_bytes: The same in bytes.

@@ -209,7 +209,7 @@ ROWS: Final[Sequence[Row]] = (
     ),
     Row(
         "latency",
-        "1:1 at 3,000 messages a second, some 30 % of the load",
+        "1:1 at 3,000 messages a second",
         [Step(OURS, "paced", {"count": 50, "per_second": 3_000, "window": (2.0, 6.0)}, OURS)],
         [
             _less("p50 until it is there", "ms", _of(OURS, "p50_ms"), 3, 1.5),
