@@ -6,7 +6,8 @@ runs the operation again. So an operation never waits, never meets a database, a
 after another, each seeing what the one before left.
 
 Every head that was read, changed or not, is part of what an answer rests on: the changed ones are conditions of the
-commit, and `unverified` names the others, so that nothing is decided by a stale cache alone.
+commit, and `unverified` names the others, so that nothing is decided by a stale cache alone. No row changes without
+its head, so small rows are remembered with it (`Cached`).
 """
 
 from __future__ import annotations
@@ -18,7 +19,17 @@ from whisperkit.errors import UsageError
 from whisperkit.partitions import MAX_STATE_BYTES, Change, Head, Partition, Row, Span, Step
 from whisperkit.stores import PartitionStore
 
-__all__ = ["Codec", "Cold", "HeadCache", "Load", "Operation", "WorkingSet"]
+__all__ = [
+    "MAX_KEPT_BYTES",
+    "MAX_KEPT_ROWS",
+    "Cached",
+    "Codec",
+    "Cold",
+    "HeadCache",
+    "Load",
+    "Operation",
+    "WorkingSet",
+]
 
 S = TypeVar("S")
 A = TypeVar("A")
