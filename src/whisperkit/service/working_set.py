@@ -19,17 +19,7 @@ from whisperkit.errors import UsageError
 from whisperkit.partitions import MAX_STATE_BYTES, Change, Head, Partition, Row, Span, Step
 from whisperkit.stores import PartitionStore
 
-__all__ = [
-    "MAX_KEPT_BYTES",
-    "MAX_KEPT_ROWS",
-    "Cached",
-    "Codec",
-    "Cold",
-    "HeadCache",
-    "Load",
-    "Operation",
-    "WorkingSet",
-]
+__all__ = ["Codec", "Cold", "HeadCache", "Load", "Operation", "WorkingSet"]
 
 S = TypeVar("S")
 A = TypeVar("A")
