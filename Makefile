@@ -61,7 +61,7 @@ socketio-talk: $(VENV)/.frameworks  ## chat with somebody on it: make socketio-t
 	@$(BIN)/python -m examples.socketio_chat.talk $(NAME) $(TO) $(ARGS)
 
 test: $(VENV)/.test  ## run all tests, with the coverage gate (ARGS="-k cursor --no-cov" for some of them)
-	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --cov $(ARGS)
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --cov -r fsE $(ARGS)
 
 check: lint types contracts  ## lint, formatting, types and import contracts
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import tempfile
 from collections.abc import Generator
 from pathlib import Path
@@ -13,16 +12,14 @@ import asyncpg
 import pytest
 
 from examples.adapters.postgres_server import find_programs, run_postgres
+from tests.missing import do_without
 
 
 @pytest.fixture(scope="session")
 def postgres() -> Generator[str]:
     """The URL of a server; without the package its tests are skipped, and fail on CI."""
     if find_programs() is None:
-        reason = "PostgreSQL is not installed; on Debian and Ubuntu: apt-get install postgresql"
-        if os.environ.get("CI"):
-            pytest.fail(reason)
-        pytest.skip(reason)
+        do_without("PostgreSQL is not installed; on Debian and Ubuntu: apt-get install postgresql")
     # Not in a folder of pytest's, which nobody else may enter: of tests that run as root, PostgreSQL does not.
     with (
         tempfile.TemporaryDirectory(prefix="whisperkit-postgres-") as folder,

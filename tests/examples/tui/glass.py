@@ -1,44 +1,32 @@
-"""The client in a pseudo-terminal of a certain size, seen through an emulator: what a person has before them."""
+"""The client in a terminal of a certain size, which is tmux: what a person has before them."""
 
 from __future__ import annotations
 
-import fcntl
 import os
-import pty
 import signal
-import struct
 import subprocess
 import sys
-import termios
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from threading import Condition, Thread
-from typing import Final, Protocol, cast
-
-import pyte
+from typing import Final
 
 from tests.examples.processes import PATIENCE_S, environment
 
 __all__ = ["Glass"]
 
-_TAKE_TERMINAL: Final = """
-import fcntl, os, sys, termios
-fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-os.execv(sys.argv[1], sys.argv[1:])
-"""
-
-
-class _Screen(Protocol):
-    """What is used of a screen of pyte, which has no types."""
-
-    display: list[str]
-
-    def resize(self, lines: int, columns: int) -> None: ...
-
-
-class _Stream(Protocol):
-    def feed(self, data: bytes) -> None: ...
+# How often somebody looks.
+_LOOK_S: Final = 0.05
+# No line of tmux's own, and what a program has left stays to be read.
+_SETTINGS: Final = [
+    ["set-option", "-g", "status", "off"],
+    ["set-option", "-wg", "remain-on-exit", "on"],
+    ["set-option", "-wgq", "remain-on-exit-format", ""],
+]
+# What the client ends with. That tmux says it, too, cannot be relied on: while it strikes the terminal off the list of
+# those in use, by a program of its own, it hears of the end of no other. The trap is for the shell alone.
+_RUN: Final = 'trap : INT; "$@"; echo $? >"$0"'
 
 
 class Glass:
@@ -52,36 +40,23 @@ class Glass:
     """
 
     def __init__(self, arguments: Sequence[str], folder: Path, *, columns: int = 100, lines: int = 30) -> None:
-        # The calls into pyte: it has no annotations, and `_Screen` and `_Stream` say what is relied on.
-        make_screen = cast("Callable[[int, int], _Screen]", pyte.Screen)
-        make_stream = cast("Callable[[_Screen], _Stream]", pyte.ByteStream)
-        self._screen = make_screen(columns, lines)
-        self._stream = make_stream(self._screen)
-        self._master, slave = pty.openpty()
-        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", _TAKE_TERMINAL, sys.executable, "-m", "examples", *arguments],
-            cwd=folder,
-            env=environment({"TERM": "xterm-256color", "COLORTERM": "truecolor", "TZ": "UTC"}),
-            stdin=slave,
-            stdout=slave,
-            stderr=slave,
-            start_new_session=True,
-        )
-        os.close(slave)
-        self._seen = Condition()
-        self._is_dark = False
-        self._reader = Thread(target=self._read, name="glass", daemon=True)
-        self._reader.start()
+        # Not in a folder of pytest's: the path of a socket may not be long.
+        self._home = tempfile.TemporaryDirectory(prefix="glass-")
+        settings = [word for setting in _SETTINGS for word in (*setting, ";")]
+        size = [f"-x{columns}", f"-y{lines}"]
+        self._ended_with = Path(self._home.name, "exit-code")
+        client = ["sh", "-c", _RUN, str(self._ended_with), sys.executable, "-m", "examples", *arguments]
+        self._tmux("start-server", ";", *settings, "new-session", "-d", *size, "-c", str(folder), "--", *client)
+        self._group = int(self._ask("#{pane_pid}"))
 
     @property
     def screen(self) -> str:
         """What is on it now."""
-        return "\n".join(line.rstrip() for line in self._screen.display)
+        return "\n".join(line.rstrip() for line in self._tmux("capture-pane", "-p").splitlines())
 
     def press(self, keys: str) -> None:
         """Press keys, as the bytes that a terminal sends for them."""
-        os.write(self._master, keys.encode())
+        self._tmux("send-keys", "-H", *(f"{byte:02x}" for byte in keys.encode()))
 
     def shows(self, *texts: str) -> None:
         """Wait until all of these are on the screen."""
@@ -94,12 +69,13 @@ class Glass:
     def until(self, holds: Callable[[], bool], what: str = "") -> None:
         """Look until something holds."""
         deadline = time.monotonic() + PATIENCE_S
-        with self._seen:
-            while not holds():
-                left = deadline - time.monotonic()
-                if left <= 0 or self._is_dark:
-                    raise AssertionError(f"{what} was not shown:\n{self.screen}")
-                self._seen.wait(left)
+        while True:
+            is_over = self._is_dark or time.monotonic() > deadline  # before it is looked at for the last time
+            if holds():
+                return
+            if is_over:
+                raise AssertionError(f"{what} was not shown:\n{self.screen}")
+            time.sleep(_LOOK_S)
 
     def line(self, text: str) -> str:
         """The only line with a text."""
@@ -108,36 +84,42 @@ class Glass:
 
     def become(self, columns: int, lines: int) -> None:
         """Have another size."""
-        with self._seen:  # and nobody writes on it meanwhile
-            self._screen.resize(lines, columns)
-        fcntl.ioctl(self._master, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
+        self._tmux("resize-window", f"-x{columns}", f"-y{lines}")
 
     def interrupt(self) -> None:
         """Interrupt it from outside."""
-        self._process.send_signal(signal.SIGINT)
+        os.killpg(self._group, signal.SIGINT)
 
     def end(self) -> int:
         """Look to the end; returns the exit code."""
         self.until(lambda: self._is_dark, "the end")
-        return self._process.wait(timeout=PATIENCE_S)
+        return int(self._ended_with.read_text())
 
     def close(self) -> None:
         """End it, whatever it does."""
-        self._process.kill()
-        self._process.wait()
-        self._reader.join()
-        os.close(self._master)
+        if not self._is_dark:
+            os.killpg(self._group, signal.SIGKILL)
+        self._tmux("kill-server")
+        self._home.cleanup()
 
-    def _read(self) -> None:
-        """A program whose terminal is not read comes to a stop, also while somebody looks at another one."""
-        while True:
-            try:
-                data = os.read(self._master, 65_536)
-            except OSError:  # nobody has the other end any more
-                data = b""
-            with self._seen:
-                self._stream.feed(data)
-                self._is_dark = not data
-                self._seen.notify_all()
-            if not data:
-                return
+    @property
+    def _is_dark(self) -> bool:
+        """Whether it has ended, and all that it wrote is here."""
+        return self._ask("#{pane_dead}") == "1"
+
+    def _ask(self, what: str) -> str:
+        return self._tmux("display-message", "-p", what).strip()
+
+    def _tmux(self, *arguments: str) -> str:
+        """Do something with a server of one's own, which knows no settings of whoever runs this."""
+        own = environment({"COLORTERM": "truecolor", "TZ": "UTC"})
+        own.pop("TMUX", None)
+        done = subprocess.run(
+            ["tmux", "-u", "-f", os.devnull, "-S", str(Path(self._home.name, "socket")), *arguments],
+            env=own,
+            capture_output=True,
+            encoding="utf-8",
+            check=False,
+        )
+        assert done.returncode == 0, f"tmux {arguments[0]}: {done.stderr}"
+        return done.stdout

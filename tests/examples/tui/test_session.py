@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,8 +12,16 @@ import pytest
 
 from tests.examples.processes import Server
 from tests.examples.tui.glass import Glass
+from tests.missing import do_without
 
 Open = Callable[..., Glass]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def tmux() -> None:
+    """Without the package these tests are skipped, and fail on CI."""
+    if shutil.which("tmux") is None:
+        do_without("tmux is not installed; on Debian and Ubuntu: apt-get install tmux")
 
 
 @pytest.fixture
