@@ -14,9 +14,9 @@ import pytest
 
 from whisperkit.ids import ConversationId, ConversationSeq, Owner, UserId
 from whisperkit.partitions import Step
-from whisperkit.service import core, finishing, gateway, owners, ticks
+from whisperkit.service import audience, finishing, gateway, owners, ticks
 from whisperkit.service.adoption import Adopter
-from whisperkit.service.core import Members
+from whisperkit.service.audience import Members
 from whisperkit.service.finishing import Finisher
 from whisperkit.service.hello import binding_of
 from whisperkit.service.house import House
@@ -378,7 +378,7 @@ VARIANTS = [
     _variant("1a: noted after the sweep", owners, "note", takes_notes_of_the_ended, "not listed", plan=was_adopted),
     _variant("1a: delisted unseen", owners, "delist", delists_whoever_is_there, "not listed", plan=comes_back),
     _variant("11: no job, no intent", gateway, "Poster", NothingNoted, "unfinished", plan=sender_is_lost),
-    _variant("4b: fan out to the roster of today", core, "Members", RosterOfToday, "lost", "leaked"),
+    _variant("4b: fan out to the roster of today", audience, "Members", RosterOfToday, "lost", "leaked"),
     _variant("11: c/ not looked at", inbox, "decode_last_seq", no_last_row, "doubled", plan=busy_run),
     _variant("6a: ack saved, then delivered raised", gateway, "Ticks", AckedBeforeDelivered, "tick lost"),
     _variant("6b: told before it is saved", gateway, "Ticks", ToldFromMemory, "tick moved back", plan=marks_stall),

@@ -161,7 +161,7 @@ class Executor(Generic[A]):
             try:
                 answered[number] = operation.run(work)
             except Cold as cold:
-                colds[number] = cold
+                colds[number] = cold.with_traceback(None)  # whose frames hold it: that would be a cycle
                 blocked.add(operation.lane)
                 left.append(number)
             except WhisperError as error:

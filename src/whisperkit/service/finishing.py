@@ -16,9 +16,10 @@ from typing import NamedTuple
 from whisperkit import accounts
 from whisperkit.ids import ConversationId, ConversationSeq, DeviceId, UserId
 from whisperkit.partitions import Partition
+from whisperkit.service.audience import Members
 from whisperkit.service.codecs import ACCOUNT, CONVERSATION, INBOX
 from whisperkit.service.copies import Copies
-from whisperkit.service.core import Core, Members
+from whisperkit.service.core import Core
 from whisperkit.service.delivery import Deliverer
 from whisperkit.service.window import Delivery
 from whisperkit.service.working_set import Cold, Load, WorkingSet

@@ -11,12 +11,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, TypeAlias
 
-from whisperkit.ids import ConversationId, DeviceId, MessageId, UserId
+from whisperkit.ids import ConversationId, DeviceId, InboxSeq, MessageId, UserId
 from whisperkit.partitions import Partition
 from whisperkit.service import owners
+from whisperkit.service.audience import Audience, Box, Members
 from whisperkit.service.codecs import CONVERSATION, INBOX
 from whisperkit.service.copies import Copies
-from whisperkit.service.core import Core, Members
+from whisperkit.service.core import Core
 from whisperkit.service.executor import MAX_TURN_ROWS
 from whisperkit.service.window import Delivery
 from whisperkit.service.working_set import Cold, Load, WorkingSet
@@ -160,13 +161,14 @@ class PostMessage(_ConversationOperation):
         if answer is not None:
             return PostResult(answer, state)
         if members is not None and draft.kind is EntryKind.MESSAGE:
-            devices = self._audience(members)
-            if (nobody := self._nobody(members)) is not None:
+            audience = self._audience(members)
+            if audience.without and (nobody := self._nobody(members, audience)) is not None:
                 return PostResult(NoSuchUser(nobody), state)
-            if (stale := self._stale(devices)) is not None:
+            if (stale := self._stale(audience)) is not None:
                 return PostResult(stale, state)
-            if self._can_fuse(work, state, devices):
-                return self._fuse(work, state, draft, window, devices)
+            if self._can_fuse(work, state, audience):
+                boxes = [box for box in audience.boxes if box[0] != self.sender]
+                return self._fuse(work, state, draft, window, boxes)
         step = conversations.place(state, draft, window=window, intervals=stays)
         # A VOID took its number, and of a pulled message nobody has anything to do: neither leaves anything to finish.
         if isinstance(step.answer, Posted) and not step.state.is_finished:
@@ -199,52 +201,48 @@ class PostMessage(_ConversationOperation):
         stays = self._stays(work, [user]).get(user, ())
         return bool(stays) and stays[-1].leave is None
 
-    def _audience(self, members: Members) -> list[DeviceId]:
-        """All devices that get a copy of a message now."""
+    def _audience(self, members: Members) -> Audience:
+        """All devices that get a copy of a message now, and the sender."""
         lists = self._core.device_lists
-        missing = lists.missing(members.now)
-        if missing:
+        audience = lists.audience(members)
+        if audience is None:
+            missing = lists.missing(members.now)
             raise Cold(fetch=lambda: lists.fetch(missing))
-        return lists.devices(members.now, but=self.sender)
+        return audience
 
-    def _nobody(self, members: Members) -> UserId | None:
+    def _nobody(self, members: Members, audience: Audience) -> UserId | None:
         """The other one of two, if they have no device: what comes before their first would never reach them.
 
         A larger group goes on without a member who has none.
         """
-        if len(members.now) > 2:
-            return None
         others = [user for user in members.now if user != self.sender.user]
-        lists = self._core.device_lists
-        if len(others) != 1 or lists.account(others[0]).devices:
+        if len(members.now) > 2 or len(others) != 1 or others[0] not in audience.without:
             return None
         other = others[0]
         if self._looked_for != other:
             # They may have come a moment ago, at another gateway: that they are not there is never believed unseen.
             self._looked_for = other
-            raise Cold(fetch=lambda: lists.fetch([other]))
+            raise Cold(fetch=lambda: self._core.device_lists.fetch([other]))
         return other
 
-    def _stale(self, devices: list[DeviceId]) -> StaleDevices | None:
+    def _stale(self, audience: Audience) -> StaleDevices | None:
         """The difference between the devices that the sender knew and those that there are.
 
         A device without an identity key need not be named: it is in no list, because nobody can encrypt for it.
         """
         send = self.send
         is_pairwise = send.shared is None and send.own is not None
-        named = set(send.own or ()) if is_pairwise else set(send.devices)
-        if not (named or is_pairwise):
+        named = (send.own or {}).keys() if is_pairwise else set(send.devices)
+        if not (named or is_pairwise) or audience.is_exactly(named, sender=self.sender):
             return None
-        actual = set(devices)
-        if named == actual:
-            return None
+        actual = audience.devices - {self.sender}
         unnamed, extra = actual - named, named - actual
         missing = [device for device in unnamed if self._core.device_lists.has_key(device)]
         return StaleDevices(tuple(sorted(missing)), tuple(sorted(extra))) if missing or extra else None
 
     # ---- fused ----
 
-    def _can_fuse(self, work: WorkingSet, state: Conversation, devices: list[DeviceId]) -> bool:
+    def _can_fuse(self, work: WorkingSet, state: Conversation, audience: Audience) -> bool:
         limits = self._core.config.fanout
         if not work.spans_partitions:
             return False
@@ -252,13 +250,12 @@ class PostMessage(_ConversationOperation):
             return False
         own = self.send.own or {}
         copies = sum(map(len, own.values())) + len(own) * len(self.send.shared or b"")
-        return len(devices) <= MAX_TURN_ROWS and copies <= limits.batch_bytes
+        return len(audience.boxes) <= MAX_TURN_ROWS and copies <= limits.batch_bytes
 
     def _fuse(
-        self, work: WorkingSet, state: Conversation, draft: Draft, window: Window | None, devices: list[DeviceId]
+        self, work: WorkingSet, state: Conversation, draft: Draft, window: Window | None, boxes: Sequence[Box]
     ) -> PostResult:
-        boxes = [(device, inboxes.partition(device)) for device in devices]
-        if cold := [Load(name, INBOX) for _, name in boxes if not work.has(name, INBOX)]:
+        if cold := work.cold([name for _, name in boxes], INBOX):
             raise Cold(*cold)
         is_own_only = draft.shared is None and draft.own is not None
         step = conversations.place(state, draft, window=window, fused=True, keep_row=not is_own_only)
@@ -271,7 +268,7 @@ class PostMessage(_ConversationOperation):
             item = copies.item(device)
             appended = work.apply(name, inboxes.append(work.state(name, INBOX), (item,), conv=self.conv, fused=True))
             if isinstance(appended, Appended):
-                seq = work.state(name, INBOX).seq
+                seq = InboxSeq(appended.after + 1)
                 deliveries.append((device, copies.delivery(item, seq, appended.tags[-1])))
         return PostResult(posted, step.state, is_fused=True, deliveries=deliveries)
 

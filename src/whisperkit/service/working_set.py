@@ -208,6 +208,11 @@ class WorkingSet:
         """Whether `state` would answer; to gather all that is cold before asking for it at once."""
         return (self._entries.get(partition) or self._enter(partition, codec)) is not None
 
+    def cold(self, partitions: Iterable[Partition], codec: Codec[Any]) -> list[Load]:
+        """What has to be loaded before `state` answers for all of these."""
+        entries, enter = self._entries, self._enter
+        return [Load(name, codec) for name in partitions if name not in entries and enter(name, codec) is None]
+
     def row(self, partition: Partition, codec: Codec[Any], key: bytes) -> bytes | None:
         """The value of a row; `None` if there is none.
 
