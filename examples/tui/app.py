@@ -252,6 +252,7 @@ class ChatApp(App[int]):
         if self._undrawn:
             self.draw()
         self._show_connection()
+        self._catch_up_with_size()
 
     # ---- drawing ----
 
@@ -310,11 +311,12 @@ class ChatApp(App[int]):
 
     async def open_chat(self, conv: ConversationId) -> None:
         """Open a conversation."""
+        # Before anything of it is shown: `focus` would be behind what is typed at the first glimpse of it.
+        self.main_screen.set_focus(self.composer)
         await self.talk.open(conv)
         self.main_screen.add_class("-in-room")
         await self.draw_now()
         self.view.open_at_divider()
-        self.composer.focus()
 
     async def on_chat_list_chosen(self, event: ChatList.Chosen) -> None:
         """Open what was chosen."""
@@ -382,7 +384,8 @@ class ChatApp(App[int]):
 
     def on_text_area_changed(self, _: TextArea.Changed) -> None:
         """Tell the others that the person is typing."""
-        self.talk.typed(self.composer.text)
+        if self.screen_stack:  # the last ones come when all is over
+            self.talk.typed(self.composer.text)
 
     # ---- keys ----
 
@@ -494,6 +497,15 @@ class ChatApp(App[int]):
     def on_resize(self, event: events.Resize) -> None:
         """One pane where there is no room for two."""
         self._fit(event.size.width)
+
+    def _catch_up_with_size(self) -> None:
+        """Tell the screen its size where nobody has.
+
+        Textual does so by a timer of a 120th of a second, and a timer that is run only after its time is skipped, for
+        good: on a busy machine, the window would be drawn in the old size until the next start.
+        """
+        if self.screen.outer_size != self.size:
+            self.screen.post_message(events.Resize(self.size, self.size))
 
     def _fit(self, width: int) -> None:
         self.main_screen.set_class(width < NARROW_BELOW, "-narrow")

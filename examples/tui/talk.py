@@ -55,6 +55,7 @@ class Talk:
         app = self._app
         self.close()
         app.desk.here = conv
+        app.composer.put(self._begun.pop(conv, ""))  # first: what is typed meanwhile is behind it
         await app.client.open_chat(conv)
         self.room = room = Room(app.client, conv)
         self._seen = ConversationSeq(0)
@@ -62,7 +63,6 @@ class Talk:
         await app.desk.look_at(conv)
         self.trust_moved()
         await self._watch()
-        app.composer.put(self._begun.pop(conv, ""))
 
     def close(self) -> None:
         """Leave it; what was begun in it is kept."""
