@@ -20,6 +20,7 @@ import msgpack
 from whisperkit.errors import MalformedFrameError, OversizedFrameError, UsageError
 from whisperkit.ids import ConversationId, ConversationSeq, DeviceId, InboxSeq, MessageId
 from whisperkit.sync.fields import REFUSALS, Reader, maker_of, readers_of
+from whisperkit.sync.frame_readers import FrameReader, frame_reader
 from whisperkit.sync.frames import (
     BY_TYPE,
     CHANGE,
@@ -113,8 +114,8 @@ class _Decoder(NamedTuple):
 
     spec: FrameSpec
     size: int
+    read: FrameReader
     readers: tuple[Reader, ...]
-    make: Any  # makes a frame of checked fields; which class it is depends on the code
 
 
 _Decoders: TypeAlias = dict[object, _Decoder]
@@ -128,11 +129,11 @@ def _decode_one(raw: Any, decoders: _Decoders) -> Frame:  # Any: what a peer sen
     decoder = decoders.get(code) if type(code) is int else None
     if decoder is None:
         raise MalformedFrameError("there is no such frame in this direction")
-    spec, size, readers, make = decoder
+    spec, size, read, _ = decoder
     if len(elements) != size:
         raise MalformedFrameError(f"{len(elements) - 1} fields came, {size - 1} belong there", frame=spec.name)
     try:
-        frame: Frame = make([read(value) for read, value in zip(readers, elements[1:])])  # noqa: B905  # counted
+        frame: Frame = read(elements)
     except REFUSALS:
         _explain(decoder, elements)
     return frame
@@ -179,17 +180,28 @@ def _refuse(text: str) -> NoReturn:
     raise ValueError("no frame has fractions in it")
 
 
-def _decoders(direction: Direction, *, is_json: bool) -> _Decoders:
-    return {
-        spec.code: _Decoder(spec, len(spec.fields) + 1, readers_of(spec.fields, is_json=is_json), maker_of(spec.type))
-        for spec in FRAMES
-        if spec.direction & direction
-    }
+def _msgpack_decoder(spec: FrameSpec) -> _Decoder:
+    read = frame_reader(spec.name, spec.type, spec.fields)
+    return _Decoder(spec, len(spec.fields) + 1, read, readers_of(spec.fields, is_json=False))
 
 
-# Indexed by the direction, a number of 0 to 3: an enumeration hashes slowly.
-_MSGPACK: Final = tuple(_decoders(Direction(number), is_json=False) for number in range(4))
-_JSON: Final = tuple(_decoders(Direction(number), is_json=True) for number in range(4))
+def _json_decoder(spec: FrameSpec) -> _Decoder:
+    readers, make = readers_of(spec.fields, is_json=True), maker_of(spec.type)
+
+    def read(elements: list[Any]) -> Any:  # as in `FrameReader`
+        return make([read(value) for read, value in zip(readers, elements[1:], strict=True)])
+
+    return _Decoder(spec, len(spec.fields) + 1, read, readers)
+
+
+def _by_direction(decoders: Iterable[_Decoder]) -> Sequence[_Decoders]:
+    """Indexed by the direction, a number of 0 to 3: an enumeration hashes slowly."""
+    some = list(decoders)
+    return [{its.spec.code: its for its in some if its.spec.direction & Direction(number)} for number in range(4)]
+
+
+_MSGPACK: Final = _by_direction(map(_msgpack_decoder, FRAMES))
+_JSON: Final = _by_direction(map(_json_decoder, FRAMES))
 
 
 # ---- writing --------------------------------------------------------------------------------------------------------

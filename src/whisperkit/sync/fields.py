@@ -14,7 +14,7 @@ import binascii
 from collections.abc import Callable
 from enum import IntEnum
 from functools import partial
-from typing import Any, Final, Generic, NamedTuple, TypeAlias, TypeVar
+from typing import Any, Final, Generic, NamedTuple, TypeAlias, TypeVar, cast
 
 from whisperkit.errors import MalformedIdError
 from whisperkit.ids import ConversationId, DeviceId, InboxSeq, MessageId, UserId
@@ -233,10 +233,11 @@ class Choice(Generic[E]):
 
     def __init__(self, members: type[E]) -> None:
         self.members = members
+        self.known = {int(member): member for member in members}
 
     def reader(self, *, is_json: bool) -> Reader:
         """Build the check; it is the same in both forms."""
-        known = {int(member): member for member in self.members}
+        known = self.known
 
         def read(value: object) -> E:
             if type(value) is int and value in known:
@@ -376,10 +377,14 @@ def readers_of(fields: tuple[Field, ...], *, is_json: bool) -> tuple[Reader, ...
     return tuple(field.kind.reader(is_json=is_json) for field in fields)
 
 
+# Makes a NamedTuple of a class and its checked fields the fastest way: what `_make` does, without counting. Any: which
+# tuple it makes depends on the class, which a type checker cannot follow.
+new_tuple: Final = cast("Callable[[Any, Any], Any]", tuple.__new__)  # pyright: ignore[reportUnknownMemberType]
+
+
 def maker_of(record: type[tuple[Any, ...]]) -> Callable[[list[object]], tuple[Any, ...]]:
-    """Make a NamedTuple of checked fields the fastest way: what its `_make` does, without counting."""
-    # Which tuple it makes depends on `record`, which the type checker cannot follow.
-    return partial(tuple.__new__, record)  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+    """Make a NamedTuple of checked fields."""
+    return partial(new_tuple, record)
 
 
 def _from_base64(value: object) -> bytes:
