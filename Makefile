@@ -98,7 +98,7 @@ interop: $(VENV)/.interop  ## talk to the official Signal library, which is inst
 
 # The server on one core, the load on another; some fifteen minutes, on a machine that does nothing else.
 bench: $(VENV)/.test  ## how fast the server is, beside a bare relay (ARGS="--quick" for a trial, "--only pairs-50,door" for some rows)
-	@$(BIN)/python -m tests.bench.server $(ARGS)
+	@$(BIN)/python -m tests.bench.server --install $(ARGS)
 
 # The peers of the group `bench` are installed one by one: of one that cannot be had it says why, and goes on.
 bench-ratchet: $(VENV)/.examples  ## how fast the ratchet is, beside others (ARGS="--quick" for a trial, "--profile" for where time goes)

@@ -6,25 +6,18 @@ one, so that one that cannot be had, for want of a wheel or of a network, leaves
 
 from __future__ import annotations
 
-import importlib
-import re
-import subprocess
 import sys
-import tomllib
 from collections.abc import Callable
 from functools import partial
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from tests.bench.packages import missing, tried
 from tests.interop import install as official
 
-__all__ = ["IN_NODE", "OFFICIAL", "OURS", "PEERS", "Peer", "requirements"]
+__all__ = ["IN_NODE", "OFFICIAL", "OURS", "PEERS", "Peer"]
 
-_ROOT: Final = Path(__file__).parents[3]
 _PROGRAM: Final = Path(__file__).with_name("official.mjs")
-_TIMEOUT_S: Final = 300
-_NAME: Final = re.compile(r"[\w.-]+")
 
 OFFICIAL: Final = "official"
 OURS: Final = "ours"
@@ -71,36 +64,12 @@ def _node(kind: str, sizes: str) -> list[str]:
     return [str(official.node()), "--expose-gc", str(_PROGRAM), str(official.FOLDER), kind, sizes]
 
 
-def requirements() -> dict[str, str]:
-    """What the group `bench` asks for, by the name of the package."""
-    groups = tomllib.loads((_ROOT / "pyproject.toml").read_text(encoding="utf-8"))["dependency-groups"]
-    return {_NAME.findall(requirement)[0]: requirement for requirement in groups["bench"]}
-
-
-def _is_there(requirement: str) -> bool:
-    _, _, fixed = requirement.partition("==")
-    try:
-        found = version(_NAME.findall(requirement)[0])
-    except PackageNotFoundError:
-        return False
-    return found == (fixed or found)
-
-
-def _pip(requirement: str) -> str | None:
-    # Wheels only: a peer that had to be compiled would be another one on each machine.
-    options = ["--quiet", "--disable-pip-version-check", "--only-binary", ":all:"]
-    return _tried(f"{requirement} cannot be installed", [sys.executable, "-m", "pip", "install", *options, requirement])
-
-
 def _always_there(install: bool) -> None:
     """This library is what runs."""
 
 
 def _package_missing(package: str, install: bool) -> str | None:
-    requirement = requirements()[package]
-    if _is_there(requirement):
-        return None
-    return _pip(requirement) if install else f"{requirement} is not installed; `make bench-ratchet` installs it"
+    return missing(package, install=install, target="bench-ratchet")
 
 
 def _official_missing(install: bool) -> str | None:
@@ -110,27 +79,7 @@ def _official_missing(install: bool) -> str | None:
     name = f"{official.PACKAGE} {official.VERSION}"
     if not install:
         return f"{name} is not installed; `make bench-ratchet` installs it"
-    return _tried(f"{name} cannot be installed", [sys.executable, "-m", "tests.interop.install"])
-
-
-def _tried(what: str, arguments: list[str]) -> str | None:
-    try:
-        subprocess.run(
-            arguments,
-            cwd=_ROOT,
-            check=True,
-            timeout=_TIMEOUT_S,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-        )
-    except subprocess.CalledProcessError as error:
-        lines = [line for line in str(error.stderr).splitlines() if line.strip()]
-        return f"{what}: {lines[-1] if lines else error}"
-    except (OSError, subprocess.TimeoutExpired) as error:
-        return f"{what}: {error}"
-    importlib.invalidate_caches()  # this process has looked for it before
-    return None
+    return tried(f"{name} cannot be installed", [sys.executable, "-m", "tests.interop.install"])
 
 
 _STORES: Final = {OFFICIAL: "live", "stored": "stored"}

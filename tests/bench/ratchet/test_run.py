@@ -7,10 +7,11 @@ from typing import Final
 
 import pytest
 
+from tests.bench.packages import requirements
 from tests.bench.ratchet.cases import CASES, SESSION_BYTES
 from tests.bench.ratchet.contestant import QUICK
 from tests.bench.ratchet.entries import Json
-from tests.bench.ratchet.peers import OURS, PEERS, Peer, requirements
+from tests.bench.ratchet.peers import OURS, PEERS, Peer
 from tests.bench.ratchet.run import SCHEMA, FailedError, run
 from tests.bench.ratchet.table import render
 

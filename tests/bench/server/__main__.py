@@ -1,7 +1,8 @@
 """How fast the reference server is, beside a bare relay: `make bench`, or `python -m tests.bench.server`.
 
 The server has one core for itself, the load another one. Prints a table, and keeps everything in `build/bench`. A
-limit that is missed is shown and is no error; a message that is lost or out of order is one.
+limit that is missed is shown and is no error; a message that is lost or out of order is one. With `--profile` it says
+instead where the time of a message goes; how that distorts is said in profiling.py.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from tests.bench.packages import missing
+from tests.bench.server.profiling import profile, render_profile
 from tests.bench.server.rows import ROWS, scaled
 from tests.bench.server.run import FailedError, run
 from tests.bench.server.table import render
@@ -21,10 +24,13 @@ __all__ = ["main"]
 
 _ROOT: Final = Path(__file__).parents[3]
 _FOLDER: Final = _ROOT / "build" / "bench"
-_OUT: Final = _FOLDER / "server.json"
-_TRIAL: Final = _FOLDER / "server-quick.json"
-_PUBLISHED: Final = _ROOT / "docs" / "_data" / "bench" / "server.json"
+_PUBLISHED: Final = _ROOT / "docs" / "_data" / "bench"
+_NAME: Final = "server.json"
+_TRIAL: Final = "server-quick.json"
+_PROFILE: Final = "server-profile.json"
 _ROUNDS: Final = 3
+_PROFILE_SECONDS: Final = 40.0
+_QUICK_PROFILE_SECONDS: Final = 5.0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -36,23 +42,42 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--only", help=f"rows, of {','.join(keys)}")
     parser.add_argument("--out", type=Path, help="where all of it is kept: in build/bench, if not said")
     parser.add_argument("--publish", action="store_true", help="put what the documentation shows into docs/_data/bench")
+    parser.add_argument("--profile", action="store_true", help="instead: where the time of a message goes")
+    parser.add_argument("--install", action="store_true", help="install what it takes and is not there")
     options = parser.parse_args(arguments)
     only = keys if options.only is None else options.only.split(",")
     if unknown := set(only) - set(keys):
         parser.error(f"there is no {', '.join(sorted(unknown))}")
-    rows = [scaled(row) if options.quick else row for row in ROWS if row.key in only]
+    if options.publish and options.only is not None:
+        parser.error("what is published has all rows, so --only cannot stand beside --publish")
     try:
-        report = run(rows, rounds=options.rounds or (1 if options.quick else _ROUNDS), folder=_FOLDER, say=_say)
+        if options.profile:
+            seconds = _QUICK_PROFILE_SECONDS if options.quick else _PROFILE_SECONDS
+            if (reason := missing("py-spy", install=options.install, target="bench")) is not None:
+                raise FailedError(reason)
+            report = profile(seconds=seconds, folder=_FOLDER, say=_say)
+            name, text = _PROFILE, render_profile(report)
+        else:
+            rows = [scaled(row) if options.quick else row for row in ROWS if row.key in only]
+            rounds = options.rounds or (1 if options.quick else _ROUNDS)
+            report = run(rows, rounds=rounds, folder=_FOLDER, say=_say)
+            name, text = _NAME, render(report)
     except FailedError as error:
         print(error, file=sys.stderr)
         return 1
-    out = options.out or (_TRIAL if options.quick else _OUT)
-    out.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    out = options.out or _FOLDER / (_TRIAL if options.quick and name == _NAME else name)
+    _keep(out, report)
     if options.publish:
-        _PUBLISHED.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    print(render(report))
+        _keep(_PUBLISHED / name, report)
+    print(text)
+    if options.quick:
+        print("This was a trial: everything runs, and the figures say nothing about speed.")
     print(f"kept in {out.relative_to(_ROOT) if out.is_relative_to(_ROOT) else out}")
     return 0
+
+
+def _keep(path: Path, report: object) -> None:
+    path.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
 
 
 def _say(line: str) -> None:

@@ -26,6 +26,7 @@ from whisperkit.sync.frames import Direction, EntryKind, Frame, RosterChange
 __all__ = ["BenchDevice", "LoadError", "faults"]
 
 _ENTRY: Final = 16
+_MESSAGE: Final = EntryKind.MESSAGE.value
 _SENT: Final = 33
 # An ENTRY that came alone, in msgpack: an array of 12 with code 16.
 _ENTRY_START: Final = b"\x9c\x10"
@@ -53,20 +54,24 @@ class BenchDevice:
         number: Which of their devices.
 
     Attributes:
-        sent: How many posts were answered.
+        posted: How many posts left.
+        sent: How many of them were answered.
         came: How many entries came.
         on_sent: See `SentBack`.
         on_entries: See `EntryCame`.
         acknowledges: Whether it says what came.
+        body: What each message has to bring; `None` if anything will do.
     """
 
     def __init__(self, name: str, number: int = 1) -> None:
         self.id = DeviceId.named(name, number)
+        self.posted = 0
         self.sent = 0
         self.came = 0
         self.on_sent: SentBack = _nothing
         self.on_entries: EntryCame = _nothing
         self.acknowledges = True
+        self.body: bytes | None = None
         self.is_live = False
         self.others: list[Frame] = []
         self._keys: KeyPair = generate(random_bytes=os.urandom)
@@ -150,6 +155,7 @@ class BenchDevice:
     def _next(self, conv: ConversationId) -> int:
         number = self._numbers.get(conv, 0) + 1
         self._numbers[conv] = number
+        self.posted += 1
         return number
 
     def _say(self, frame: Frame) -> None:
@@ -192,6 +198,8 @@ class BenchDevice:
         self._tag = next_tag(self._tag, MessageId(entry[3]))
         if self._tag != entry[2]:
             raise LoadError(f"{self._name}: entry {entry[1]} is no link of the chain")
+        if entry[4] == _MESSAGE and self.body is not None and self.body != (entry[10] or entry[11]):
+            raise LoadError(f"{self._name}: entry {entry[1]} has another body")
 
     def _acknowledge(self, count: int) -> None:
         self.came += count

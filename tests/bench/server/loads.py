@@ -8,45 +8,42 @@ from __future__ import annotations
 import asyncio
 import os
 import resource
+import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from pathlib import Path
-from statistics import median, quantiles
+from statistics import median
 from typing import Final, NamedTuple
 
 from tests.bench.server.device import BenchDevice, LoadError, faults
+from tests.bench.server.facts import cpu_s, memory, wanted_s
+from tests.bench.server.pacing import Latency, Pace, Window
 from whisperkit.ids import ConversationId
 
 __all__ = [
     "BODY_BYTES",
+    "COUNTING",
     "Flow",
+    "Logins",
     "Window",
     "catch_up",
+    "counted",
     "group",
     "idle",
     "logins",
     "long_run",
-    "memory",
     "paced",
     "pairs",
+    "until",
 ]
 
 BODY_BYTES: Final = 200
 _BODY: Final = os.urandom(BODY_BYTES)
-_TICKS: Final = os.sysconf("SC_CLK_TCK")
-_PAGE: Final = os.sysconf("SC_PAGE_SIZE")
+COUNTING: Final = "counting"
 # So many people come at once: more would only wait for each other.
 _AT_ONCE: Final = 50
 _PATIENCE_S: Final = 60.0
 _LONG_S: Final = 600.0
-
-
-class Window(NamedTuple):
-    """How long is counted, and behind how long a warm-up, in seconds."""
-
-    warm_up_s: float
-    count_s: float
 
 
 class Flow(NamedTuple):
@@ -56,24 +53,16 @@ class Flow(NamedTuple):
         items: How many messages, or deliveries, were durable, delivered and acknowledged while it was counted.
         seconds: How long that was.
         server_us: CPU time of the server for each, in microseconds, all its threads.
-        load_share: Which share of its core the load generator used: near 1, it is what is measured.
+        server_share: Which share of a core that was: near 1 where the server is what is measured.
+        load_share: In which share of the time the load generator ran or waited for its core: near 1, it is what is
+            measured.
     """
 
     items: int
     seconds: float
     server_us: float
+    server_share: float
     load_share: float
-
-
-def cpu_s(pid: int) -> float:
-    """CPU time of a process so far: all its threads, in user mode and in the kernel."""
-    fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / _TICKS
-
-
-def memory(pid: int) -> int:
-    """Resident bytes of a process."""
-    return int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1]) * _PAGE
 
 
 async def until(condition: Callable[[], bool], *, seconds: float = _PATIENCE_S) -> None:
@@ -123,15 +112,16 @@ async def _run(call: Callable[[], Awaitable[None]]) -> None:
 
 
 async def counted(pid: int, window: Window, count: Callable[[], int]) -> Flow:
-    """Count what happens in a window."""
+    """Count what happens in a window, and say when it begins: a profiler waits for it."""
     await asyncio.sleep(window.warm_up_s)
-    began, cpu, own, items = time.monotonic(), cpu_s(pid), time.process_time(), count()
+    print(COUNTING, file=sys.stderr, flush=True)
+    began, cpu, own, items = time.monotonic(), cpu_s(pid), wanted_s(), count()
     await asyncio.sleep(window.count_s)
     seconds, used, done = time.monotonic() - began, cpu_s(pid) - cpu, count() - items
-    share = (time.process_time() - own) / seconds
+    share = (wanted_s() - own) / seconds
     if not done:
         raise LoadError("nothing was delivered")
-    return Flow(done, seconds, 1e6 * used / done, share)
+    return Flow(done, seconds, 1e6 * used / done, used / seconds, share)
 
 
 # ---- under full steam ------------------------------------------------------------------------------------------------
@@ -144,6 +134,8 @@ class _Pairs:
         self.writers = [BenchDevice(f"writer{n}") for n in range(count)]
         self.readers = [BenchDevice(f"reader{n}") for n in range(count)]
         self.all = [*self.writers, *self.readers]
+        for reader in self.readers:
+            reader.body = _BODY
         both = list(zip(self.writers, self.readers, strict=True))
         self.convs = [ConversationId.direct(one.id.user, other.id.user) for one, other in both]
         self._both = both
@@ -184,7 +176,7 @@ class _Pairs:
 
     async def end(self) -> None:
         """Wait until all that was posted has come, and go."""
-        await until(lambda: all(one.sent == other.came for one, other in self._both))
+        await until(lambda: all(one.posted == one.sent == other.came for one, other in self._both))
         await go(self.all)
 
 
@@ -217,6 +209,8 @@ async def group(url: str, pid: int, *, members: int, in_flight: int, window: Win
     """A group in which one writes and all others are online; counted are the copies that they get."""
     writer = BenchDevice("writer")
     readers = [BenchDevice(f"reader{n}") for n in range(members - 1)]
+    for reader in readers:
+        reader.body = _BODY
     await come(url, [writer, *readers])
     conv = ConversationId("group")
     everybody = (writer, *readers)
@@ -257,53 +251,25 @@ def _has_sent(device: BenchDevice, count: int) -> bool:
 # ---- at a given pace -------------------------------------------------------------------------------------------------
 
 
-class Latency(NamedTuple):
-    """How long from a post until its receiver had it, in milliseconds, and the same for SENT."""
-
-    p50_ms: float
-    p99_ms: float
-    sent_p50_ms: float
-    sent_p99_ms: float
-    messages: int
-
-
 async def paced(url: str, *, count: int, per_second: float, window: Window) -> Latency:
     """1:1 at an even pace."""
     people = _Pairs(count)
     await people.meet(url)
-    writers, readers, convs = people.writers, people.readers, people.convs
-    posted: list[list[float]] = [[] for _ in range(count)]
-    came: list[float] = []
-    answered: list[float] = []
-    number = {device: n for n, pair in enumerate(zip(writers, readers, strict=True)) for device in pair}
+    pace = Pace(count)
+    number = {device: n for n, pair in enumerate(zip(people.writers, people.readers, strict=True)) for device in pair}
 
-    def on_entries(device: BenchDevice, many: int) -> None:
-        now = time.perf_counter()
-        times = posted[number[device]]
-        came.extend(now - times[place] for place in range(device.came - 1 - many, device.came - 1))
+    def on_entries(reader: BenchDevice, many: int) -> None:
+        pace.came(number[reader], upto=reader.came - 1, many=many)  # the first entry was the change of members
 
-    def on_sent(device: BenchDevice, _seq: int) -> None:
-        answered.append(time.perf_counter() - posted[number[device]][device.sent - 2])
+    def on_sent(writer: BenchDevice, _seq: int) -> None:
+        pace.answered(number[writer], upto=writer.sent - 1)
 
-    for writer, reader in zip(writers, readers, strict=True):
+    for writer, reader in zip(people.writers, people.readers, strict=True):
         writer.on_sent = on_sent
         reader.on_entries = on_entries
-    began = time.perf_counter()
-    total = int(per_second * (window.warm_up_s + window.count_s))
-    warm = int(per_second * window.warm_up_s)
-    for n in range(total):
-        due = began + n / per_second
-        if (left := due - time.perf_counter()) > 0:
-            await asyncio.sleep(left)
-        writer = writers[n % count]
-        posted[n % count].append(time.perf_counter())
-        writer.post(convs[n % count])
-        if n == warm:
-            came.clear()
-            answered.clear()
+    await pace.run(lambda n: people.writers[n].post(people.convs[n]), per_second, window)
     await people.end()
-    there, back = quantiles(came, n=100), quantiles(answered, n=100)
-    return Latency(1e3 * there[49], 1e3 * there[98], 1e3 * back[49], 1e3 * back[98], len(came))
+    return pace.latency()
 
 
 # ---- connections -----------------------------------------------------------------------------------------------------
@@ -325,8 +291,15 @@ async def idle(url: str, pid: int, *, count: int) -> float:
     return grown / count
 
 
-async def logins(url: str, *, count: int, rounds: int) -> tuple[float, float]:
-    """Logins a second, each with a new connection and a signed challenge, and the load's share of its core."""
+class Logins(NamedTuple):
+    """How many a second, and in which share of the time the load ran or waited for its core: it signs as often."""
+
+    per_second: float
+    load_share: float
+
+
+async def logins(url: str, *, count: int, rounds: int) -> Logins:
+    """Logins, each with a new connection and a signed challenge."""
     devices = [BenchDevice(f"user{n}") for n in range(count)]
     await come(url, devices)
     await go(devices)
@@ -335,13 +308,13 @@ async def logins(url: str, *, count: int, rounds: int) -> tuple[float, float]:
     for _ in range(rounds):
         for device in devices:
             device.forget_challenge()
-        began, own = time.monotonic(), time.process_time()
+        began, own = time.monotonic(), wanted_s()
         await come(url, devices, is_new=False)
         seconds = time.monotonic() - began
         rates.append(count / seconds)
-        shares.append((time.process_time() - own) / seconds)
+        shares.append((wanted_s() - own) / seconds)
         await go(devices)
-    return median(rates), median(shares)
+    return Logins(median(rates), median(shares))
 
 
 async def catch_up(url: str, *, messages: int, rounds: int) -> float:

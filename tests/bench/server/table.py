@@ -18,7 +18,8 @@ def render(report: dict[str, Any]) -> str:
     table: list[list[str]] = [_HEAD]
     for row in report["rows"]:
         loads = ", ".join(f"{each['load_average']}" for each in row["rounds"])
-        table += [[f"{row['title']} (load average {loads})", *[""] * (len(_HEAD) - 1)]]
+        syncs = ", ".join(number(each["sync_ms"]) for each in row["rounds"])
+        table += [[f"{row['title']} (load average {loads}; a sync takes {syncs} ms)", *[""] * (len(_HEAD) - 1)]]
         table += [_cells(figure) for figure in row["figures"]]
     return "\n".join([*lines, "", *_grid(table)]) + "\n"
 
@@ -28,9 +29,14 @@ def _cells(figure: dict[str, Any]) -> list[str]:
     limits: list[str] = []
     for name, verdict in (("least", "is_kept"), ("goal", "is_reached")):
         limit = figure[name]
-        limits += ["" if limit is None else f"{sign}{number(limit)}", _VERDICTS[figure[verdict]]]
+        limits += ["" if limit is None else f"{sign}{number(limit)}", _verdict(figure, limit, verdict)]
     values = (number(figure[name]) for name in ("median", "low", "high"))
     return [f"  {figure['label']}", *values, figure["unit"], *limits]
+
+
+def _verdict(figure: dict[str, Any], limit: float | None, name: str) -> str:
+    is_open = limit is not None and figure[name] is None
+    return "the load was the limit" if is_open else _VERDICTS[figure[name]]
 
 
 def number(value: float) -> str:

@@ -13,7 +13,7 @@ import pytest
 from tests.bench.server.contestants import EDGE, OURS, RELAY
 from tests.bench.server.device import BenchDevice, faults
 from tests.bench.server.rows import ROWS, Figure, Measured, Row, Step, scaled
-from tests.bench.server.run import FailedError, run
+from tests.bench.server.run import FailedError, judged, run, turned
 from tests.bench.server.table import render
 from whisperkit.ids import ConversationId, ConversationSeq, InboxSeq, MessageId
 from whisperkit.sync import codec, frames
@@ -41,8 +41,62 @@ def test_a_trial_measures_the_same_things() -> None:
         assert small.figures == row.figures
 
 
+def constantly(value: float) -> Callable[[Measured], float]:
+    return lambda _measured: value
+
+
+@pytest.mark.parametrize(
+    ("share", "median", "is_kept"), [(0.5, 10.0, True), (0.5, 9.0, False), (0.95, 10.0, True), (0.95, 9.0, None)]
+)
+def test_a_rate_that_its_own_load_held_down_is_not_missed(share: float, median: float, is_kept: bool | None) -> None:
+    rate = Figure("messages", "1/s", constantly(median), least=10.0, hangs_on=(OURS,))
+
+    found = judged(rate, [{OURS: {"load_share": share}}])
+
+    assert found["is_kept"] is is_kept
+    assert found["is_reached"] is None
+
+
+def test_a_ratio_to_a_relay_whose_load_held_it_down_is_neither_kept_nor_missed() -> None:
+    ratio = Figure("of the relay", "ratio", constantly(0.5), least=1.0, more_is_better=False, hangs_on=(RELAY,))
+
+    assert judged(ratio, [{RELAY: {"load_share": 0.95}}])["is_kept"] is None
+    assert judged(ratio, [{RELAY: {"load_share": 0.5}}])["is_kept"] is True
+
+
+def test_who_begins_is_another_one_in_each_round() -> None:
+    steps = [Step(name, "pairs", {}) for name in "abc"]
+
+    assert ["".join(step.name for step in turned(steps, n)) for n in range(4)] == ["abc", "bca", "cab", "abc"]
+
+
+def test_what_is_paced_by_another_step_comes_behind_it_in_every_round() -> None:
+    steps = [Step("full", "pairs", {}), Step("paced", "paced", {}, paced_by="full")]
+
+    assert turned(steps, 1) == steps
+
+
+def test_at_an_even_pace_messages_go_at_a_part_of_full_steam(tmp_path: Path) -> None:
+    full = {"count": 2, "in_flight": 1, "window": (0.1, 0.3)}
+    steps = [
+        Step("full", "relay_pairs", full, RELAY),
+        Step(RELAY, "relay_paced", {"count": 2, "window": (0.1, 0.5)}, RELAY, paced_by="full"),
+        Step(OURS, "paced", {"count": 2, "window": (0.1, 0.5)}, OURS, paced_by="full"),
+    ]
+
+    report = play(steps, [Figure("pace", "1/s", constantly(1.0))], tmp_path)
+
+    found = report["rows"][0]["rounds"][0]
+    assert found[OURS]["per_second"] == pytest.approx(0.3 * found["full"]["items"] / found["full"]["seconds"])
+    for who in (OURS, RELAY):
+        assert 0 < found[who]["p50_ms"] <= found[who]["p99_ms"]
+        assert found[who]["messages"] > 0
+
+
 def play(steps: Sequence[Step], figures: Sequence[Figure], folder: Path) -> dict[str, Any]:
-    return run([Row("some", "some row", steps, figures)], rounds=1, folder=folder, say=lambda _line: None)
+    return run(
+        [Row("some", "some row", "something is done", steps, figures)], rounds=1, folder=folder, say=lambda _line: None
+    )
 
 
 def _items(who: str) -> Callable[[Measured], float]:
@@ -161,6 +215,17 @@ def test_an_entry_of_another_chain_is_found() -> None:
     served.hear(served.entry(1)._replace(tag=b"12345678"))
 
     assert "no link of the chain" in faults[0]
+
+
+def test_an_entry_with_another_body_is_found() -> None:
+    served = Served()
+    served.device.body = b"what was sent"
+
+    served.hear(served.entry(1)._replace(own=b"what was sent"))
+    assert not faults
+    served.hear(served.entry(2)._replace(own=b"something else"))
+
+    assert "another body" in faults[0]
 
 
 def test_a_prepared_post_is_the_frame_that_it_stands_for() -> None:

@@ -12,7 +12,7 @@ import anyio
 import uvloop
 
 from tests.bench.server import inside, loads, relay_loads
-from tests.bench.server.loads import Window
+from tests.bench.server.pacing import Window
 
 __all__ = ["main"]
 
@@ -27,6 +27,7 @@ _LOADS: Final[Mapping[str, Callable[..., Awaitable[Any]]]] = {
     "long_run": loads.long_run,
     "relay_pairs": relay_loads.pairs,
     "relay_group": relay_loads.group,
+    "relay_paced": relay_loads.paced,
 }
 _STORES: Final[Mapping[str, Callable[..., Awaitable[Any]]]] = {
     "door": inside.door,
