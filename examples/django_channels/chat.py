@@ -25,6 +25,7 @@ from whisperkit import ConversationId, DeviceId, MessageId, UserId
 from whisperkit.errors import NotMemberError, SendFirstError, StaleOutboxError
 from whisperkit.service import AttachedLink, MessageService
 from whisperkit.stores import Roster, Stores
+from whisperkit.sync.codec import is_json
 
 __all__ = ["ChatConsumer", "device_of", "lifespan", "messages_of", "post"]
 
@@ -87,9 +88,11 @@ class ChatConsumer(AsyncWebsocketConsumer):
         if device is None:
             await self.close(UNAUTHORISED, "log in first")
         else:
-            self.link = messages_of(self.scope).attach(
-                device, send=lambda data: self.send(bytes_data=data), close=self.close
-            )
+            self.link = messages_of(self.scope).attach(device, send=self.pass_on, close=self.close)
+
+    async def pass_on(self, data: bytes) -> None:
+        """JSON goes out as text, which a page can read."""
+        await (self.send(text_data=data.decode()) if is_json(data) else self.send(bytes_data=data))
 
     async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
         """Only queues."""

@@ -64,15 +64,19 @@ class Person:
         assert self._device is not None  # logged in
         return self._device
 
+    @property
+    def headers(self) -> dict[str, str]:
+        """What a browser sends along to the site."""
+        cookies = "; ".join(f"{name}={value}" for name, value in self._http.cookies.items())
+        return {"Origin": self._url, "Cookie": cookies}
+
     async def dial(self) -> Link:
         """Connect; whose link it is, the cookie says.
 
         Raises:
             TransportError: The site cannot be reached.
         """
-        cookies = "; ".join(f"{name}={value}" for name, value in self._http.cookies.items())
-        headers = {"Origin": self._url, "Cookie": cookies}
-        return await connect(f"{self._url.replace('http', 'ws', 1)}/ws", headers=headers)()
+        return await connect(f"{self._url.replace('http', 'ws', 1)}/ws", headers=self.headers)()
 
     async def add(self, room: str, name: str) -> dict[str, str]:
         """Add somebody to a room; returns the names of the devices in it.

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Annotated
 
 import asyncpg
@@ -16,6 +17,7 @@ from fastapi import Body, FastAPI, HTTPException, WebSocket
 from examples.adapters.postgres import Pool, PostgresStore, migrate
 from examples.adapters.postgres_gateways import PostgresDirectory, open_bus
 from examples.fastapi_postgres.accounts import ROOM, TABLES, CurrentUser, router
+from examples.net.starlette_frames import receive_frames, send_frames
 from whisperkit import ConversationId, DeviceId, UserId
 from whisperkit.errors import UsageError
 from whisperkit.service import MessageService
@@ -72,6 +74,5 @@ async def register(user: CurrentUser, identity_key: Annotated[str, Body(embed=Tr
 async def chat(socket: WebSocket, user: CurrentUser) -> None:
     """Carry the frames of one device; whose it is, the login has said."""
     await socket.accept()
-    await app.state.messages.serve(
-        DeviceId.named(user, 1), receive=socket.receive_bytes, send=socket.send_bytes, close=socket.close
-    )
+    receive, send = partial(receive_frames, socket), partial(send_frames, socket)
+    await app.state.messages.serve(DeviceId.named(user, 1), receive=receive, send=send, close=socket.close)

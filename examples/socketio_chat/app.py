@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -23,6 +22,7 @@ from whisperkit import DeviceId
 from whisperkit.errors import UsageError
 from whisperkit.service import AttachedLink, MessageService
 from whisperkit.stores import Stores
+from whisperkit.sync.codec import is_json
 
 __all__ = ["app"]
 
@@ -72,11 +72,14 @@ async def connect(sid: str, environ: dict[str, Any], auth: object) -> None:  # A
     except UsageError as error:
         raise exceptions.ConnectionRefusedError(str(error)) from error
 
+    async def send(data: bytes) -> None:
+        await sio.emit("frame", data.decode() if is_json(data) else data, to=sid)  # JSON as text, for pages
+
     async def close(code: int, reason: str) -> None:
         await sio.disconnect(sid)  # Socket.IO has no words for why; the BYE that went before has
 
     # Last, with nothing awaited behind it: what the link sends has to come behind the answer to this.
-    links[sid] = messages.attach(device, send=partial(sio.emit, "frame", to=sid), close=close)
+    links[sid] = messages.attach(device, send=send, close=close)
 
 
 @sio.event

@@ -27,6 +27,8 @@ __all__ = ["URL", "Person", "SocketIoLink", "dial", "main"]
 URL: Final = "http://127.0.0.1:8092"
 _FOLDER: Final = Path("chat-data")
 _LOOK_S: Final = 1.0
+# A password takes a busy server longer to check than the second that python-socketio gives it.
+_LOGIN_S: Final = 30.0
 
 
 class SocketIoLink:
@@ -80,7 +82,7 @@ async def dial(url: str, auth: object) -> Link:
     said: list[object] = []
     sio.on("connect_error", said.append)
     try:
-        await sio.connect(url, auth=auth, transports=["websocket"])
+        await sio.connect(url, auth=auth, transports=["websocket"], wait_timeout=_LOGIN_S)
     except SocketIOError as error:
         await link.close()
         raise TransportError(f"{url}: {said[0] if said else error}") from error

@@ -18,7 +18,7 @@ from django.conf import settings
 from whisperkit import DeviceId
 from whisperkit.service import MessageService
 from whisperkit.stores import Stores
-from whisperkit.sync.codec import MAX_MESSAGE_BYTES, decode, encode_many
+from whisperkit.sync.codec import MAX_MESSAGE_BYTES, decode, encode_json, encode_many
 from whisperkit.sync.frames import PROTOCOL_VERSION, Bye, ByeCode, Challenge, Direction, Frame, Hello, Welcome
 
 PAGE: Final = Path(__file__).parents[2] / "docs" / "how-to" / "framework.md"
@@ -101,7 +101,7 @@ class Socket:
 class Wire(Protocol):
     """Carries frames, whatever they are wrapped in."""
 
-    async def send(self, data: bytes) -> None: ...
+    async def send(self, data: bytes | str) -> None: ...
 
     async def receive(self) -> bytes | str: ...
 
@@ -118,12 +118,19 @@ class SocketIo:
         await self._socket.send("40" + json.dumps(auth))
         assert str(await self._socket.receive()).startswith("40")  # Socket.IO is, and before any frame
 
-    async def send(self, data: bytes) -> None:
-        await self._socket.send('451-["frame",{"_placeholder":true,"num":0}]')
-        await self._socket.send(data)
+    async def send(self, data: bytes | str) -> None:
+        if isinstance(data, str):
+            await self._socket.send("42" + json.dumps(["frame", data]))
+        else:
+            await self._socket.send('451-["frame",{"_placeholder":true,"num":0}]')
+            await self._socket.send(data)
 
     async def receive(self) -> bytes | str:
-        assert await self._socket.receive() == '451-["frame",{"_placeholder":true,"num":0}]'
+        head = str(await self._socket.receive())
+        if head.startswith("42"):
+            text: str = json.loads(head[2:])[1]
+            return text
+        assert head == '451-["frame",{"_placeholder":true,"num":0}]'
         return await self._socket.receive()
 
     async def closed(self) -> None:
@@ -139,11 +146,23 @@ async def hear(kind: type[F], wire: Wire) -> F:
                 return frame
 
 
+HELLO: Final = Hello(PROTOCOL_VERSION, ALICE, connection_no=1, cursor=None, proof=None)
+
+
 async def greet(wire: Wire) -> None:
     """Say who this is, and be welcomed."""
     await hear(Challenge, wire)
-    await wire.send(encode_many([Hello(PROTOCOL_VERSION, ALICE, connection_no=1, cursor=None, proof=None)])[0])
+    await wire.send(encode_many([HELLO])[0])
     await hear(Welcome, wire)
+
+
+async def greet_as_a_browser(wire: Wire) -> None:
+    """The same in JSON: what a page in a browser can read is text."""
+    await hear(Challenge, wire)
+    await wire.send(encode_json([HELLO])[0])
+    answer = await wire.receive()
+    assert isinstance(answer, str)
+    assert any(isinstance(frame, Welcome) for frame in decode(answer, direction=Direction.TO_CLIENT))
 
 
 async def end(wire: Wire, junk: bytes = b"no frame at all") -> None:
@@ -164,12 +183,33 @@ def run(work: Callable[[MessageService], Awaitable[None]]) -> None:
     anyio.run(serve)
 
 
+Open = Callable[[MessageService, tuple[str, str]], Awaitable[tuple[Wire, Socket]]]
+
+
+async def through_channels(messages: MessageService, change: tuple[str, str] = ("", "")) -> tuple[Wire, Socket]:
+    consumer = adapter("^from channels", messages, change=change)["ChatConsumer"]
+    socket = Socket(consumer.as_asgi(), {"user": "alice"})
+    await socket.open()
+    return socket, socket
+
+
+async def through_socketio(messages: MessageService, change: tuple[str, str] = ("", "")) -> tuple[Wire, Socket]:
+    socket = Socket(socketio.ASGIApp(adapter("^import socketio", messages, change=change)["sio"]), SOCKETIO)
+    wire = SocketIo(socket)
+    await wire.open({"user": "alice"})
+    return wire, socket
+
+
+async def through_fastapi(messages: MessageService, change: tuple[str, str] = ("", "")) -> tuple[Wire, Socket]:
+    socket = Socket(adapter("^from fastapi", messages, change=change)["app"], FASTAPI)
+    await socket.open()
+    return socket, socket
+
+
 def test_a_device_is_welcomed_through_channels_and_may_leave() -> None:
     async def work(messages: MessageService) -> None:
-        consumer = adapter("^from channels", messages)["ChatConsumer"]
-        socket = Socket(consumer.as_asgi(), {"user": "alice"})
-        await socket.open()
-        await greet(socket)
+        wire, socket = await through_channels(messages)
+        await greet(wire)
         await socket.leave()
 
     run(work)
@@ -177,11 +217,9 @@ def test_a_device_is_welcomed_through_channels_and_may_leave() -> None:
 
 def test_a_link_through_channels_ends_with_a_code_and_a_reason() -> None:
     async def work(messages: MessageService) -> None:
-        consumer = adapter("^from channels", messages)["ChatConsumer"]
-        socket = Socket(consumer.as_asgi(), {"user": "alice"})
-        await socket.open()
-        await greet(socket)
-        await end(socket)
+        wire, socket = await through_channels(messages)
+        await greet(wire)
+        await end(wire)
         assert await socket.closed() == (1002, "PROTOCOL")
         await socket.leave()
 
@@ -244,9 +282,8 @@ def test_behind_attach_nothing_may_be_awaited_in_socketio() -> None:
 
 def test_a_device_is_welcomed_through_fastapi_and_may_leave() -> None:
     async def work(messages: MessageService) -> None:
-        socket = Socket(adapter("^from fastapi", messages)["app"], FASTAPI)
-        await socket.open()
-        await greet(socket)
+        wire, socket = await through_fastapi(messages)
+        await greet(wire)
         await socket.leave()
 
     run(work)
@@ -254,10 +291,9 @@ def test_a_device_is_welcomed_through_fastapi_and_may_leave() -> None:
 
 def test_a_link_through_fastapi_ends_with_a_code_and_a_reason() -> None:
     async def work(messages: MessageService) -> None:
-        socket = Socket(adapter("^from fastapi", messages)["app"], FASTAPI)
-        await socket.open()
-        await greet(socket)
-        await end(socket)
+        wire, socket = await through_fastapi(messages)
+        await greet(wire)
+        await end(wire)
         assert await socket.closed() == (1002, "PROTOCOL")
         await socket.leave()
 
@@ -274,5 +310,26 @@ def test_bytes_that_are_no_frame_end_the_link_and_not_the_server() -> None:
                 await anyio.lowlevel.checkpoint()
 
         await messages.create_conversation([ALICE.user])
+
+    run(work)
+
+
+@pytest.mark.parametrize("through", [through_channels, through_socketio, through_fastapi])
+def test_a_page_in_a_browser_is_answered_in_text(through: Open) -> None:
+    async def work(messages: MessageService) -> None:
+        wire, socket = await through(messages, ("", ""))
+        await greet_as_a_browser(wire)
+        await socket.leave()
+
+    run(work)
+
+
+@pytest.mark.parametrize("through", [through_channels, through_socketio, through_fastapi])
+def test_an_adapter_that_sends_json_as_bytes_is_noticed(through: Open) -> None:
+    async def work(messages: MessageService) -> None:
+        wire, socket = await through(messages, ("is_json(data)", "False"))
+        with pytest.raises(AssertionError):
+            await greet_as_a_browser(wire)
+        await socket.leave()
 
     run(work)

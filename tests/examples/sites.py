@@ -11,11 +11,15 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import anyio
+from websockets.asyncio.client import connect
 
 from examples.load.device import FrameDevice
 from tests.examples.processes import PATIENCE_S, environment
+from whisperkit.ids import DeviceId
+from whisperkit.sync.codec import encode_json
+from whisperkit.sync.frames import PROTOCOL_VERSION, Hello
 
-__all__ = ["Site", "connected", "until"]
+__all__ = ["Site", "answer_in_json", "connected", "json_hello", "until"]
 
 
 class Site:
@@ -98,3 +102,16 @@ async def until(is_so: Callable[[], bool]) -> None:
     with anyio.fail_after(PATIENCE_S):
         while not is_so():  # noqa: ASYNC110  # what is waited for is another process
             await anyio.sleep(0.01)
+
+
+def json_hello(device: DeviceId) -> str:
+    """The first words of a page in a browser."""
+    return encode_json([Hello(PROTOCOL_VERSION, device, connection_no=1, cursor=None, proof=None)])[0]
+
+
+async def answer_in_json(url: str, device: DeviceId, *, headers: Mapping[str, str]) -> str | bytes:
+    """What a page in a browser that speaks JSON is answered when it has said who it is: text, or it cannot read it."""
+    async with connect(f"{url.replace('http', 'ws', 1)}/ws", additional_headers=headers, proxy=None) as socket:
+        await socket.recv()  # the challenge
+        await socket.send(json_hello(device))
+        return await socket.recv()

@@ -16,10 +16,11 @@ from examples.django_channels.talk import Person
 from examples.load.device import FrameDevice
 from examples.net.websocket_link import connect
 from tests.examples.processes import environment
-from tests.examples.sites import Site, connected, until
+from tests.examples.sites import Site, answer_in_json, connected, until
 from whisperkit.errors import TransportError
 from whisperkit.ids import ConversationId
-from whisperkit.sync.frames import EntryKind, MarkKind
+from whisperkit.sync.codec import decode
+from whisperkit.sync.frames import Direction, EntryKind, MarkKind, Welcome
 
 MODULE = "examples.django_channels"
 
@@ -174,6 +175,15 @@ async def test_who_is_put_out_of_a_room_hears_no_more(site: Site) -> None:
             await until(lambda: b"for all again" in texts(gone))
 
     assert texts(gone) == [b"for all", b"for all again"]
+
+
+@pytest.mark.anyio
+async def test_a_page_in_a_browser_speaks_json_in_text(site: Site) -> None:
+    async with people(site, "office", "quinn") as (quinn,):
+        answer = await answer_in_json(site.url, quinn.device, headers=quinn.headers)
+
+    assert isinstance(answer, str)
+    assert isinstance(decode(answer, direction=Direction.TO_CLIENT)[0], Welcome)
 
 
 def test_its_second_command_talks(site: Site, tmp_path: Path) -> None:

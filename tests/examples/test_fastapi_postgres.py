@@ -17,12 +17,14 @@ import pytest
 from examples.fastapi_postgres.talk import Person
 from examples.net.websocket_link import connect
 from tests.examples.processes import PATIENCE_S, environment
-from tests.examples.sites import Site
+from tests.examples.sites import Site, answer_in_json
 from whisperkit.client.content import Text
 from whisperkit.client.events import Recorded
 from whisperkit.errors import TransportError
 from whisperkit.ids import ConversationId
 from whisperkit.stores import MemoryPartitions
+from whisperkit.sync.codec import decode
+from whisperkit.sync.frames import Direction, Welcome
 
 APP = Path(__file__).parents[2] / "examples" / "fastapi_postgres" / "app.py"
 
@@ -191,6 +193,18 @@ async def test_the_application_s_own_login_decides_who_gets_in(back_end: BackEnd
                 await again.register(other.url)
         with pytest.raises(TransportError, match="cannot be reached"):
             await connect(f"{one.url.replace('http', 'ws')}/ws", headers={"Authorization": "Bearer guessed"})()
+
+
+@pytest.mark.anyio
+async def test_a_page_in_a_browser_speaks_json_in_text(back_end: BackEnd) -> None:
+    kim = Person(MemoryPartitions(), "kim", "password of kim")
+    async with kim.client:
+        headers = await kim.register(back_end.one.url)
+
+    answer = await answer_in_json(back_end.one.url, kim.client.device, headers=headers)
+
+    assert isinstance(answer, str)
+    assert isinstance(decode(answer, direction=Direction.TO_CLIENT)[0], Welcome)
 
 
 def test_its_two_commands_start_it_and_talk(database: str, tmp_path: Path) -> None:

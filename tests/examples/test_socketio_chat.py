@@ -16,7 +16,7 @@ import pytest
 from examples.load.device import FrameDevice
 from examples.socketio_chat.talk import Person, dial
 from tests.examples.processes import PATIENCE_S, environment
-from tests.examples.sites import Site, connected, until
+from tests.examples.sites import Site, connected, json_hello, until
 from whisperkit.client import Client
 from whisperkit.client.content import Text
 from whisperkit.errors import TransportError
@@ -24,7 +24,7 @@ from whisperkit.ids import ConversationId, ConversationSeq, DeviceId
 from whisperkit.receipts import MessageStatus
 from whisperkit.stores import MemoryPartitions
 from whisperkit.sync.codec import MAX_MESSAGE_BYTES, decode
-from whisperkit.sync.frames import Bye, ByeCode, Direction, EntryKind, RosterChange
+from whisperkit.sync.frames import Bye, ByeCode, Direction, EntryKind, RosterChange, Welcome
 from whisperkit.transport import Link
 
 ROOT = Path(__file__).parents[2]
@@ -175,6 +175,19 @@ async def test_a_link_that_the_service_ends_is_told_why_and_disconnected(site: S
     assert bye.code is ByeCode.PROTOCOL
     with pytest.raises(TransportError, match="the server is gone"):
         await link.receive()
+    await link.close()
+
+
+@pytest.mark.anyio
+async def test_a_page_in_a_browser_speaks_json_in_text(site: Site) -> None:
+    link = await dial(site.url, login("kim"))
+    await link.receive()  # the challenge
+
+    await link.send(json_hello(DeviceId.named("kim", 1)))  # type: ignore[arg-type]  # text, as pages have it
+    answer: object = await link.receive()
+
+    assert isinstance(answer, str)
+    assert isinstance(decode(answer, direction=Direction.TO_CLIENT)[0], Welcome)
     await link.close()
 
 
