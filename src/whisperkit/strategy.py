@@ -24,7 +24,8 @@ class Strategy(IntEnum):
     MEGA = 3
     """Nobody: members hear of the new head and pull the row."""
 
-    @property
-    def is_pushed(self) -> bool:
-        """Whether rows of this strategy go into the members' inboxes."""
-        return self is not Strategy.MEGA
+    is_pushed: bool
+    """Whether rows of this strategy go into the members' inboxes."""
+
+    def __init__(self, number: int) -> None:
+        self.is_pushed = number < 3

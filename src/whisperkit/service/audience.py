@@ -36,15 +36,17 @@ class Members:
 
     Attributes:
         now: Who is in.
+        present: The same, to look somebody up.
         last_audience: Their devices as they were last asked for: `DeviceLists.audience` knows whether that still holds.
     """
 
-    __slots__ = ("_stays", "last_audience", "now")
+    __slots__ = ("_stays", "last_audience", "now", "present")
 
     def __init__(self, stays: Mapping[UserId, Intervals]) -> None:
         self._stays = stays
         self.last_audience: Audience | None = None
         self.now = tuple(user for user, its in stays.items() if its and its[-1].leave is None)
+        self.present = frozenset(self.now)
 
     def audience(self, seq: int) -> list[UserId]:
         """Who gets row `seq`."""
@@ -57,11 +59,6 @@ class Members:
     def stays_of(self, user: UserId) -> Intervals:
         """When the user was in."""
         return self._stays.get(user, ())
-
-    def is_member(self, user: UserId) -> bool:
-        """Whether the user is in."""
-        stays = self.stays_of(user)
-        return bool(stays) and stays[-1].leave is None
 
 
 class Rosters:

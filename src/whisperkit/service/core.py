@@ -6,7 +6,6 @@ Everything remembered here may be stale or gone at any time: a stale head costs 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from typing import Any
 
 from whisperkit.ids import GatewayId, MessageId, Owner
@@ -48,6 +47,7 @@ class Core:
             stores.partitions, runtime, cache=self.cache, observe=hook.committed
         )
         self.rosters = Rosters()
+        self.submit = self.executor.submit
         self.device_lists = DeviceLists(stores, runtime, max_age_s=config.device_list_s)
 
     @property
@@ -67,10 +67,6 @@ class Core:
         await self.executor.run(_Enlist(owner))
         self.owner = owner
         log.info("incarnation opened", extra={"gateway": self.owner.gateway, "incarnation": self.owner.incarnation})
-
-    def submit(self, operation: Any, done: Callable[[Any], None]) -> None:  # Any: the answer is the operation's
-        """Queue an operation; see `Executor.submit`."""
-        self.executor.submit(operation, done)
 
 
 class _Begin:

@@ -199,7 +199,7 @@ class Executor(Generic[A]):
                 self.cache.drop(moved)
                 return False
         if changes:
-            rows = sum(len(change.put) for change in changes)
+            rows = sum([len(change.put) for change in changes])
             began = self._runtime.now()
             try:
                 await self._store.commit(changes)

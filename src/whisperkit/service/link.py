@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import logging
 from collections import Counter, deque
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from typing import Final, Protocol
 
 from whisperkit.errors import PeerError
 from whisperkit.ids import ConversationId, DeviceId, UserId
@@ -50,6 +50,8 @@ class LinkOwner(Protocol):
         """The link has ended."""
 
 
+# What is encoded already is an ENTRY.
+_NAMES: Final[Mapping[type, str]] = {bytes: "ENTRY", **{kind: spec.name for kind, spec in BY_TYPE.items()}}
 # These are answered at once or go into the turn; all others wait for the store.
 _AT_ONCE = (frames.Send, frames.Ack, frames.Beat, frames.Typing, frames.Follow)
 
@@ -66,7 +68,12 @@ class DeviceLink:
         max_requests: Requests that may wait.
         now: When it was opened.
         speaks_json: The form of the challenge.
+
+    Attributes:
+        device: Whose link it is; there from HELLO on, and nobody asks before.
     """
+
+    device: DeviceId
 
     def __init__(
         self,
@@ -102,26 +109,21 @@ class DeviceLink:
         self.watches: frozenset[UserId] = frozenset()
         self._owner = owner
         self._hook = hook
-        self._device: DeviceId | None = trusted
+        if trusted is not None:
+            self.identify(trusted)
         self._out: list[Frame | EncodedFrame] = []
         self._requests: deque[Frame] = deque()
         self._is_serving = False
         self._max_requests = max_requests
 
     @property
-    def device(self) -> DeviceId:
-        """Whose link it is; known from HELLO on."""
-        assert self._device is not None  # nobody asks before
-        return self._device
-
-    @property
     def who(self) -> DeviceId | None:
         """Whose link it is; `None` while that is not certain."""
-        return self._device
+        return getattr(self, "device", None)
 
     def identify(self, device: DeviceId) -> None:
         """Say whose link it is."""
-        self._device = device
+        self.device = device
 
     @property
     def is_known(self) -> bool:
@@ -144,7 +146,7 @@ class DeviceLink:
             self._dispatch(frame)
 
     def _dispatch(self, frame: Frame) -> None:
-        if self.is_known and isinstance(frame, _AT_ONCE):
+        if self.window is not None and isinstance(frame, _AT_ONCE):
             try:
                 self._owner.handle(self, frame)
             except PeerError as error:
@@ -213,10 +215,10 @@ class DeviceLink:
 
     def _count(self, direction: str, some: Sequence[Frame | EncodedFrame]) -> None:
         if len(some) == 1:  # as nearly always
-            self._hook.frames(direction, _name_of(some[0]), 1)
+            self._hook.frames(direction, _NAMES[type(some[0])], 1)
             return
-        for name, count in Counter(map(_name_of, some)).items():
-            self._hook.frames(direction, name, count)
+        for kind, count in Counter(map(type, some)).items():
+            self._hook.frames(direction, _NAMES[kind], count)
 
     def bye(self, code: ByeCode, *, why: str, retry_after_s: int | None = None) -> None:
         """End the link. `why` is one word for the log, which tells more than the code."""
@@ -289,8 +291,3 @@ class DeviceLink:
         self.unsaved_acks += len(done)
         self.read_on()
         return done
-
-
-def _name_of(frame: Frame | EncodedFrame) -> str:
-    """The type of a frame; what is encoded already is an ENTRY."""
-    return "ENTRY" if isinstance(frame, bytes) else BY_TYPE[type(frame)].name

@@ -74,6 +74,7 @@ class Poster:
         posted: Callable[[ConversationId], None],
     ) -> None:
         self._core = core
+        self._spans_partitions = core.spans_partitions
         self._finisher = finisher
         self._deliver = deliver
         self._pulled = pulled
@@ -91,7 +92,7 @@ class Poster:
         held = self._held.get(conv)
         if held is not None:
             held.append((operation, done))
-        elif self._needs_note(conv):
+        elif not self._spans_partitions and self._needs_note(conv):
             self._held[conv] = [(operation, done)]
             owner = self._core.owner
             self._core.submit(_Note(owner, conv), partial(self._was_noted, conv, owner))
@@ -115,14 +116,13 @@ class Poster:
     def _submit(self, operation: Posting, done: Done, fenced: int = 0) -> None:
         self._under_way[operation.conv] = self._under_way.get(operation.conv, 0) + 1
         upto, is_own_only = self._finisher.known(operation.conv)
-        operation.finished_upto(upto, is_own_only=is_own_only)
+        if upto:
+            operation.finished_upto(upto, is_own_only=is_own_only)
         self._core.submit(operation, partial(self._decided, operation, done, fenced))
 
     # ---- notes where a commit cannot carry them ----
 
     def _needs_note(self, conv: ConversationId) -> bool:
-        if self._core.spans_partitions:
-            return False
         noted_at = self._noted.get(conv)
         return noted_at is None or self._core.runtime.now() - noted_at > self._core.config.note_s
 

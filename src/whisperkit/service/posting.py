@@ -152,11 +152,12 @@ class PostMessage(_ConversationOperation):
     def run(self, work: WorkingSet) -> PostResult:
         """Decide, and apply what was decided."""
         state = self._load(work)
-        window = self._window(work, state)
+        window = self._window(work) if conversations.needs_window_row(state, self.sender) else None
         members = self._members(work, state)
         change = self.send.change
         stays = _NO_STAYS if change is None else self._stays(work, (*change.added, *change.removed))
-        draft = self.draft(is_member=self._is_member(work, state, members))
+        is_member = self._is_member(work, state) if members is None else self.sender.user in members.present
+        draft = self.draft(is_member=is_member)
         answer = conversations.judge(state, draft, window=window)
         if answer is not None:
             return PostResult(answer, state)
@@ -180,9 +181,7 @@ class PostMessage(_ConversationOperation):
 
     # ---- what the decision needs ----
 
-    def _window(self, work: WorkingSet, state: Conversation) -> Window | None:
-        if not conversations.needs_window_row(state, self.sender):
-            return None
+    def _window(self, work: WorkingSet) -> Window | None:
         value = work.row(self.lane, CONVERSATION, window_key(self.sender))
         return None if value is None else decode_window(value)
 
@@ -192,10 +191,9 @@ class PostMessage(_ConversationOperation):
             return None
         return self._core.rosters.members(work, self.conv, state.roster_seq)
 
-    def _is_member(self, work: WorkingSet, state: Conversation, members: Members | None) -> bool:
+    def _is_member(self, work: WorkingSet, state: Conversation) -> bool:
+        """Whether the sender is one, where not all members are listed."""
         user = self.sender.user
-        if members is not None:
-            return members.is_member(user)
         if not state.roster_seq or self.send.kind is EntryKind.VOID:
             return False
         stays = self._stays(work, [user]).get(user, ())

@@ -31,6 +31,7 @@ MAX_KEPT_ROWS: Final = 8
 MAX_KEPT_BYTES: Final = 64
 
 _NO_ROWS: Final[Mapping[bytes, bytes | None]] = {}
+_NO_SPANS: Final[Mapping[Span, tuple[bytes, ...]]] = {}
 
 
 class Codec(NamedTuple, Generic[S]):
@@ -128,17 +129,17 @@ class _Entry:
     """One partition in a working set."""
 
     __slots__ = (
-        "before",
+        "cached",
         "codec",
         "deletes",
         "drop",
+        "is_changed",
         "is_fresh",
         "kept",
         "known",
         "puts",
         "spans",
         "state",
-        "touched",
         "version",
     )
 
@@ -146,33 +147,37 @@ class _Entry:
         self, version: int, state: Any, codec: Codec[Any], rows: Mapping[bytes, bytes | None], *, is_fresh: bool
     ) -> None:
         self.version = version
-        self.before = state
         self.state = state
         self.codec = codec
+        self.is_changed = False
         self.is_fresh = is_fresh  # the head was read for this working set, and no rows after it
-        self.known: dict[bytes, bytes | None] = dict(rows)  # rows read; None: there is none
-        self.kept = tuple(rows)  # those of them that were asked for by their keys
-        self.spans: dict[Span, tuple[bytes, ...]] = {}  # spans read whole, with the keys found
+        # What is read and changed is replaced, not altered: most entries need none of it, and one is made per message.
+        self.cached = rows
+        self.known = rows  # rows read; None: there is none
+        self.kept: tuple[bytes, ...] | None = None  # those that were asked for by their keys; None: as in `cached`
+        self.spans: Mapping[Span, tuple[bytes, ...]] = _NO_SPANS  # spans read whole, with the keys found
         self.puts: dict[bytes, Row] = {}
-        self.deletes: set[bytes] = set()
+        self.deletes: frozenset[bytes] = frozenset()
         self.drop: Span | None = None
-        self.touched = False
+
+    def keep(self, rows: Mapping[bytes, bytes | None]) -> None:
+        """Take in rows that were asked for by their keys."""
+        self.kept = (*(self.cached if self.kept is None else self.kept), *rows)
+        self.known = {**self.known, **rows}
 
     def rows_after(self) -> Mapping[bytes, bytes | None]:
         """The rows that were asked for by their keys, as they are after the commit; the last ones, if small."""
         if self.drop is not None:
             return _NO_ROWS
+        if self.kept is None and self.cached.keys().isdisjoint(self.puts) and not self.deletes:
+            return self.cached  # as nearly always
         rows: dict[bytes, bytes | None] = {}
-        for key in self.kept[-MAX_KEPT_ROWS:]:
+        for key in tuple(self.cached if self.kept is None else self.kept)[-MAX_KEPT_ROWS:]:
             put = self.puts.get(key)
             value = put.value if put is not None else None if key in self.deletes else self.known[key]
             if value is None or len(value) <= MAX_KEPT_BYTES:
                 rows[key] = value
         return rows
-
-    @property
-    def is_changed(self) -> bool:
-        return self.state is not self.before or self.touched or bool(self.puts or self.deletes) or self.drop is not None
 
 
 class WorkingSet:
@@ -253,17 +258,26 @@ class WorkingSet:
     def apply(self, partition: Partition, step: Step[A, Any]) -> A:
         """Take over what a rule decided about a partition whose `state` was read; returns its answer."""
         entry = self._entries[partition]
-        entry.state = step.state
-        for key in step.delete:
-            entry.puts.pop(key, None)
-            entry.deletes.add(key)
-        for row in step.put:
-            entry.deletes.discard(row.key)
-            entry.puts[row.key] = row
-        self.rows_put += len(step.put)
-        if step.drop is not None:
-            entry.drop = step.drop
-        return step.answer
+        answer, state, put, delete, drop = step
+        if state is not entry.state:
+            entry.state = state
+            entry.is_changed = True
+        if delete:
+            entry.deletes = entry.deletes.union(delete)
+            for key in delete:
+                entry.puts.pop(key, None)
+            entry.is_changed = True
+        if put:
+            for row in put:
+                entry.puts[row.key] = row
+            if entry.deletes:
+                entry.deletes = entry.deletes.difference(entry.puts)
+            self.rows_put += len(put)
+            entry.is_changed = True
+        if drop is not None:
+            entry.drop = drop
+            entry.is_changed = True
+        return answer
 
     def is_changed(self, partition: Partition) -> bool:
         """Whether an operation of this working set changed a partition: what it says is not committed yet."""
@@ -272,7 +286,7 @@ class WorkingSet:
 
     def touch(self, partition: Partition) -> None:
         """Make the present version of a partition a condition of the commit, though nothing in it changes."""
-        self._entries[partition].touched = True
+        self._entries[partition].is_changed = True
 
     # ---- what the one who runs them does ----
 
@@ -294,9 +308,8 @@ class WorkingSet:
         entry.is_fresh = False
         if not entry.version:
             # Never written: it has no rows, and if it gets some, the commit conflicts.
-            entry.known.update(dict.fromkeys(load.keys))
-            entry.kept += load.keys
-            entry.spans.update(dict.fromkeys(load.spans, ()))
+            entry.keep(dict.fromkeys(load.keys))
+            entry.spans = {**entry.spans, **dict.fromkeys(load.spans, ())}
             return
         for span in load.spans:
             found: list[Row] = []
@@ -306,13 +319,12 @@ class WorkingSet:
                 if len(page) < PAGE_ROWS:
                     break
                 rest = Span(page[-1].key + b"\0", span.stop)
-            entry.known.update(found)
-            entry.spans[span] = tuple(row.key for row in found)
+            entry.known = {**entry.known, **dict(found)}
+            entry.spans = {**entry.spans, span: tuple(row.key for row in found)}
         if load.keys:
             spans = [Span(key, key + b"\0") for key in load.keys]
             got = dict(await store.rows(load.partition, spans, limit=len(spans)))
-            entry.known.update((key, got.get(key)) for key in load.keys)
-            entry.kept += load.keys
+            entry.keep({key: got.get(key) for key in load.keys})
 
     def _enter(self, partition: Partition, codec: Codec[Any]) -> _Entry | None:
         if partition in self._heads:
@@ -363,8 +375,7 @@ class WorkingSet:
     def remember(self) -> None:
         """After the commit: hand the heads to the cache."""
         for partition, entry in self._entries.items():
-            rows = entry.rows_after() if entry.kept else _NO_ROWS
-            self._cache.put(partition, Cached(entry.version + entry.is_changed, entry.state, rows))
+            self._cache.put(partition, Cached(entry.version + entry.is_changed, entry.state, entry.rows_after()))
 
     def forget(self) -> None:
         """After a conflict or an unknown outcome: no head that was used is trusted any more."""

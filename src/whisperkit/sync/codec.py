@@ -223,7 +223,9 @@ def encode_many(frames: Iterable[Frame | EncodedFrame]) -> list[bytes]:
         UsageError: A single frame is larger than `MAX_MESSAGE_BYTES`.
     """
     parts = [frame if isinstance(frame, bytes) else encode(frame) for frame in frames]
-    messages = _split(parts, room=MAX_MESSAGE_BYTES - 3)
+    room = MAX_MESSAGE_BYTES - 3
+    is_one = 0 < len(parts) <= MAX_FRAMES and sum(map(len, parts)) <= room  # as nearly always
+    messages = [parts] if is_one else _split(parts, room=room)
     return [group[0] if len(group) == 1 else _array_header(len(group)) + b"".join(group) for group in messages]
 
 

@@ -69,11 +69,18 @@ def _frames_of(direction: Direction) -> frozenset[type]:
     return frozenset(spec.type for spec in FRAMES if spec.direction & direction)
 
 
+# Frames that leave an established connection as it is: nearly all that ever travels. What is encoded is an ENTRY.
+_STEADY: Final = frozenset(
+    kind for (state, kind), after in TRANSITIONS.items() if state is after is ConnectionState.ESTABLISHED
+)
+
+
 class _Connection:
     """What both ends share: the state, walked by frames; and the form of the messages."""
 
     _incoming: Direction
     _outgoing: frozenset[type]
+    _steady: frozenset[type]  # of those that go out
 
     def __init__(self, state: ConnectionState, *, speaks_json: bool) -> None:
         self._state = state
@@ -99,6 +106,8 @@ class _Connection:
         """
         found = decode(data, direction=self._incoming)
         state = self._state
+        if state is ConnectionState.ESTABLISHED and _STEADY.issuperset(map(type, found)):
+            return found
         for frame in found:
             after = TRANSITIONS.get((state, type(frame)))
             if after is None:
@@ -128,6 +137,8 @@ class _Connection:
 
     def _walk(self, batch: Sequence[Frame | EncodedFrame]) -> ConnectionState:
         state = self._state
+        if state is ConnectionState.ESTABLISHED and self._steady.issuperset(map(type, batch)):
+            return state
         for frame in batch:
             kind = frames.Entry if isinstance(frame, bytes) else type(frame)
             after = TRANSITIONS.get((state, kind))
@@ -146,6 +157,7 @@ class ServerConnection(_Connection):
 
     _incoming = Direction.TO_SERVER
     _outgoing = _frames_of(Direction.TO_CLIENT)
+    _steady = (_STEADY & _outgoing) | {bytes}
 
     def __init__(self, *, speaks_json: bool = False) -> None:
         super().__init__(ConnectionState.AWAITING_CHALLENGE, speaks_json=speaks_json)
@@ -166,6 +178,7 @@ class ClientConnection(_Connection):
 
     _incoming = Direction.TO_CLIENT
     _outgoing = _frames_of(Direction.TO_SERVER)
+    _steady = _STEADY & _outgoing
 
     def __init__(self, *, speaks_json: bool = False) -> None:
         super().__init__(ConnectionState.AWAITING_CHALLENGE, speaks_json=speaks_json)

@@ -231,7 +231,7 @@ def place(
     if draft.kind is EntryKind.VOID:
         after, evicted = fitted(conversation._replace(windows=_windows(conversation, draft, known, 0)))
         return Step(Voided(), after, evicted)
-    change, stays = _worked_in(conversation, draft.change, intervals)
+    change, stays = (None, ()) if draft.change is None else _worked_in(conversation, draft.change, intervals)
     row = _next_row(conversation, draft, change)
     windows = _windows(conversation, draft, known, row.seq)
     after, evicted = fitted(_after(conversation, row, windows, fused=fused))
@@ -256,17 +256,15 @@ def _refusal(conversation: Conversation, draft: Draft, window: Window) -> Refusa
         return None if is_creation else NotMember()
     if not draft.is_member:
         return NotMember()
-    return _roster_moved(conversation, draft.if_roster)
+    return None if draft.if_roster is None else _roster_moved(conversation, draft.if_roster)
 
 
-def _roster_moved(conversation: Conversation, if_roster: int | None) -> RosterMoved | None:
+def _roster_moved(conversation: Conversation, if_roster: int) -> RosterMoved | None:
     """The condition that the sender set, as sharp as the strategy needs it.
 
     Small groups share one key, and nobody who came or went may be missed; in a large one somebody always comes, and
     only who went could read what he must not; in the largest the server keeps the removed out.
     """
-    if if_roster is None:
-        return None
     match conversation.strategy:
         case Strategy.SMALL:
             moved = conversation.roster_seq != if_roster
@@ -278,11 +276,9 @@ def _roster_moved(conversation: Conversation, if_roster: int | None) -> RosterMo
 
 
 def _worked_in(
-    conversation: Conversation, change: RosterChange | None, intervals: Mapping[UserId, Intervals]
+    conversation: Conversation, change: RosterChange, intervals: Mapping[UserId, Intervals]
 ) -> tuple[RosterChange | None, tuple[Row, ...]]:
     """What the next row really changes, and the members' rows after it."""
-    if change is None:
-        return None, ()
     return apply_change(intervals, change, seq=conversation.seq + 1, finished=conversation.fanned_out)
 
 
