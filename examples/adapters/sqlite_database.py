@@ -9,23 +9,20 @@ pieces, one with each transaction and one after the other when there is nothing 
 from __future__ import annotations
 
 import sqlite3
-from collections import OrderedDict
-from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Final, Generic, NamedTuple, TypeVar
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
+from typing import Any, Final, Generic, NamedTuple, Protocol, TypeVar
 
-import anyio
-
+from examples.adapters.sqlite_hot import Hot
 from examples.adapters.sqlite_schema import connect
 from whisperkit.errors import ConflictError, OutcomeUnknownError
 from whisperkit.partitions import Change, Head, Partition, Row, Span
 from whisperkit.stores import Mark
 
-__all__ = ["Call", "Close", "Database", "Hot", "Read", "Write"]
+__all__ = ["Batch", "Call", "Database", "Known", "Read", "Waiter", "Write"]
 
-_FIND: Final = "SELECT id, version FROM head WHERE partition = ?"
-_HEAD: Final = "SELECT version, state FROM head WHERE partition = ?"
-_CREATE: Final = "INSERT INTO head (version, state, partition, id) VALUES (?, ?, ?, ?)"
-_UPDATE: Final = "UPDATE head SET version = ?, state = ? WHERE partition = ? AND id = ?"
+_FIND: Final = "SELECT id, version, state FROM head WHERE partition = ?"
+_CREATE: Final = "INSERT INTO head (id, partition, version, state) VALUES (?, ?, ?, ?)"
+_UPDATE: Final = "UPDATE head SET version = ?, state = ? WHERE id = ?"
 _ROWS: Final = "SELECT key, value FROM row WHERE partition = ? AND key >= ? AND key < ? ORDER BY key {} LIMIT ?"
 _FORWARDS, _BACKWARDS = _ROWS.format("ASC"), _ROWS.format("DESC")
 _PUT: Final = "INSERT INTO row VALUES (?, ?, ?) ON CONFLICT (partition, key) DO UPDATE SET value = excluded.value"
@@ -48,64 +45,51 @@ _EPOCH: Final = "SELECT epoch FROM generation"
 _REAPED_AT_ONCE: Final = 256
 _NO_LIMIT: Final = -1
 
-K = TypeVar("K")
-V = TypeVar("V")
 T = TypeVar("T")
-
-
-class Hot(OrderedDict[K, V]):
-    """What was used last, at most `size` entries: ids in the thread, heads on the loop."""
-
-    def __init__(self, size: int) -> None:
-        super().__init__()
-        self._limit = size
-
-    def use(self, key: K) -> V:
-        self.move_to_end(key)
-        return self[key]
-
-    def keep(self, key: K, value: V) -> None:
-        self[key] = value
-        self.move_to_end(key)
-        if len(self) > self._limit:
-            self.popitem(last=False)
 
 
 # ---- what the loop hands over ---------------------------------------------------------------------------------------
 
 
+class Waiter(Protocol):
+    """What the caller of a call waits for: a future of asyncio, or what stands for one on trio."""
+
+    def done(self) -> bool: ...
+    def set_result(self, result: None, /) -> None: ...
+    def __await__(self) -> Generator[Any, Any, None]: ...  # what it yields is between it and its loop
+
+
 class Call:
-    """One call, and the way back of its answer. Made on the loop, run in the thread, delivered on the loop."""
+    """One call, and the way back of its answer. Made on the loop, run in the thread, answered on the loop."""
 
-    def __init__(self) -> None:
+    __slots__ = ("done", "error")
+
+    def __init__(self, done: Waiter) -> None:
+        self.done = done
         self.error: Exception | None = None
-        self.done = anyio.Event()
 
-    def run(self, database: Database) -> None:
-        """Ask, outside of a transaction."""
-
-    def learn(self) -> None:
-        """Remember the answer, before anything that the thread did later."""
+    def answered(self) -> None:
+        """Wake the caller, unless it went away."""
+        if not self.done.done():
+            self.done.set_result(None)
 
 
 class Read(Call, Generic[T]):
-    """A question, and who remembers the answer."""
+    """A question."""
 
-    def __init__(self, ask: Callable[[Database], T], *, remember: Callable[[T], None] | None = None) -> None:
-        super().__init__()
+    __slots__ = ("_answers", "_ask")
+
+    def __init__(self, done: Waiter, ask: Callable[[Database], T]) -> None:
+        super().__init__(done)
         self._ask = ask
-        self._remember = remember
         self._answers: list[T] = []
 
     def run(self, database: Database) -> None:
+        """Ask, outside of a transaction."""
         try:
             self._answers.append(self._ask(database))
         except Exception as error:
             self.error = error
-
-    def learn(self) -> None:
-        if self._remember is not None:
-            self._remember(self.answer)
 
     @property
     def answer(self) -> T:
@@ -117,45 +101,48 @@ class Read(Call, Generic[T]):
 class Write(Call):
     """Changes, marks or a statement, in the next transaction."""
 
+    __slots__ = ("changes", "marks", "statement")
+
     def __init__(
-        self,
-        *,
-        changes: Sequence[Change] = (),
-        marks: Sequence[Mark] = (),
-        statement: str = "",
-        remember: Callable[[Sequence[Change]], None] | None = None,
+        self, done: Waiter, *, changes: Sequence[Change] = (), marks: Sequence[Mark] = (), statement: str = ""
     ) -> None:
-        super().__init__()
+        self.done = done
+        self.error = None
         self.changes = changes
         self.marks = marks
         self.statement = statement
-        self._remember = remember
-
-    def learn(self) -> None:
-        if self._remember is not None:
-            self._remember(self.changes)
 
 
-class Close(Call):
-    """The last call."""
+class Batch:
+    """Calls that were made before the thread was free for them, and whether they are the last."""
+
+    __slots__ = ("heads", "last", "reads", "writes")
+
+    def __init__(self) -> None:
+        self.heads: list[Read[dict[Partition, Known]]] = []
+        self.reads: list[Read[Any]] = []  # each knows what its own answer is
+        self.writes: list[Write] = []
+        self.last: Call | None = None
+
+    def add(self, later: Batch) -> None:
+        """Take over what was called after these."""
+        self.heads += later.heads
+        self.reads += later.reads
+        self.writes += later.writes
+        self.last = later.last
 
 
 # ---- what the thread does with it -----------------------------------------------------------------------------------
 
 
-class _Known(NamedTuple):
-    """A partition as the thread knows it; version 0 if it was never written."""
+class Known(NamedTuple):
+    """A partition as the file has it; id and version 0 if it was never written."""
 
     id: int
-    version: int
+    head: Head
 
 
-class _Touched(NamedTuple):
-    """A partition that the running transaction changes: only its last state is written, at the end."""
-
-    known: _Known
-    state: bytes
-    is_new: bool
+_NEVER_WRITTEN: Final = Known(0, Head(0, b""))
 
 
 class _Drop(NamedTuple):
@@ -175,7 +162,7 @@ class Database:
 
     def __init__(self, path: str, *, hot: int, max_bytes: int | None) -> None:
         self._db = connect(path, max_bytes)
-        self._known: Hot[Partition, _Known] = Hot(hot)
+        self._known: Hot[Partition, Known] = Hot(hot)
         self._next_id: int = self._db.execute("SELECT ifnull(max(id), 0) + 1 FROM head").fetchone()[0]
         self._drops = self._read_drops()
         self._may_reap = True
@@ -194,14 +181,14 @@ class Database:
         found: int = self._db.execute(_EPOCH).fetchone()[0]
         return found
 
-    def heads(self, partitions: Collection[Partition]) -> dict[Partition, Head]:
-        found = ((name, self._db.execute(_HEAD, (name,)).fetchone()) for name in partitions)
-        return {name: Head(*head) for name, head in found if head is not None}
+    def heads(self, partitions: Collection[Partition]) -> dict[Partition, Known]:
+        """What is known of each, also of those that were never written."""
+        return {name: self._find(name) for name in partitions}
 
     def rows(self, partition: Partition, spans: Sequence[Span], limit: int) -> list[Row]:
         known = self._find(partition)
         found: list[Row] = []
-        if known is not None:
+        if known.id:
             for start, stop, reverse in spans:
                 statement = _BACKWARDS if reverse else _FORWARDS
                 page = self._db.execute(statement, (known.id, start, stop, limit - len(found)))
@@ -211,66 +198,74 @@ class Database:
     def marks(self, partitions: Collection[Partition]) -> dict[Partition, dict[str, int]]:
         return {name: dict(self._db.execute(_MARKS, (name,))) for name in partitions}
 
-    def write(self, calls: Sequence[Write]) -> None:
-        """Run calls in one transaction. If that fails, one by one, so that each answers for itself alone."""
+    def write(self, calls: Sequence[Write]) -> dict[Partition, Known]:
+        """Run calls in one transaction. If that fails, one by one, so that each answers for itself alone.
+
+        Returns:
+            The partitions that are on disk now as they were not before.
+        """
         try:
-            self._write_together(calls)
+            written = self._write_together(calls)
             self._may_reap = True
+            return written
         except Exception as error:
             self._may_reap = False
             self._roll_back()
             if len(calls) == 1:
                 calls[0].error = OutcomeUnknownError("commit")
                 calls[0].error.__cause__ = error
-            elif calls:
-                for call in calls:
-                    self.write([call])
+                return {}
+        one_by_one: dict[Partition, Known] = {}
+        for call in calls:
+            one_by_one |= self.write([call])
+        return one_by_one
 
-    def _write_together(self, calls: Sequence[Write]) -> None:
-        touched: dict[Partition, _Touched] = {}
+    def _write_together(self, calls: Sequence[Write]) -> dict[Partition, Known]:
+        touched: dict[Partition, Known] = {}
+        first_new = self._next_id
         self._puts.clear()
         self._db.execute("BEGIN IMMEDIATE")
         for call in calls:
-            call.error = self._conflict(call.changes, touched)
-            if call.error is None:
-                self._apply(call, touched)
+            call.error = self._apply(call, touched)
         self._put()
-        for statement, is_new in ((_CREATE, True), (_UPDATE, False)):
-            heads = [(t.known.version, t.state, name, t.known.id) for name, t in touched.items() if t.is_new is is_new]
-            if heads:
-                self._db.executemany(statement, heads)
+        self._write_heads(touched, first_new)
         if self.has_work:
             self._reap()
         self._db.execute("COMMIT")
         self.transactions += 1
-        for name, entry in touched.items():
-            self._known.keep(name, entry.known)
+        self._known.keep_all(touched)
+        return touched
 
-    def _conflict(self, changes: Sequence[Change], touched: Mapping[Partition, _Touched]) -> ConflictError | None:
-        for change in changes:
-            name = change.partition
-            known = touched[name].known if name in touched else self._find(name)
-            if change.expected != (known.version if known else 0):
-                return ConflictError(name)
-        return None
-
-    def _apply(self, call: Write, touched: dict[Partition, _Touched]) -> None:
+    def _apply(self, call: Write, touched: dict[Partition, Known]) -> ConflictError | None:
+        """All of a call, or nothing of it if one of its changes is not at its version."""
+        ids: list[int] = []
         for change in call.changes:
-            touched[change.partition] = entry = self._touch(change, touched)
-            self._apply_rows(change, entry.known.id)
+            number, head = touched.get(change.partition) or self._find(change.partition)
+            if head.version != change.expected:
+                return ConflictError(change.partition)
+            ids.append(number)
+        for change, known_id in zip(call.changes, ids, strict=True):
+            number = known_id or self._new_id()
+            touched[change.partition] = Known(number, Head(change.expected + 1, change.state))
+            self._apply_rows(change, number)
         if call.marks:
             self._db.executemany(_RAISE, call.marks)
         if call.statement:
             self._db.execute(call.statement)
+        return None
 
-    def _touch(self, change: Change, touched: Mapping[Partition, _Touched]) -> _Touched:
-        before = touched.get(change.partition)
-        known = before.known if before else self._find(change.partition)
-        is_new = before.is_new if before else known is None
-        if known is None:
-            known = _Known(self._next_id, 0)
-            self._next_id += 1
-        return _Touched(_Known(known.id, change.expected + 1), change.state, is_new)
+    def _new_id(self) -> int:
+        number = self._next_id
+        self._next_id += 1
+        return number
+
+    def _write_heads(self, touched: Mapping[Partition, Known], first_new: int) -> None:
+        """Of a partition that several calls changed only the last state is written."""
+        changed = [(head.version, head.state, number) for number, head in touched.values() if number < first_new]
+        self._db.executemany(_UPDATE, changed)
+        if self._next_id > first_new:
+            new = [(number, name, *head) for name, (number, head) in touched.items() if number >= first_new]
+            self._db.executemany(_CREATE, new)
 
     def _apply_rows(self, change: Change, partition: int) -> None:
         if change.drop is not None:
@@ -280,7 +275,8 @@ class Database:
             self._put()
             self._db.executemany(_DELETE, [(partition, key) for key in change.delete])
         if change.put:
-            self._finish_drops(partition, change.put)
+            if self._drops:
+                self._finish_drops(partition, change.put)
             self._puts += [(partition, key, value) for key, value in change.put]
 
     def _put(self) -> None:
@@ -289,14 +285,12 @@ class Database:
             self._db.executemany(_PUT, self._puts)
             self._puts.clear()
 
-    def _find(self, partition: Partition) -> _Known | None:
-        if partition in self._known:
-            return self._known.use(partition)
-        found = self._db.execute(_FIND, (partition,)).fetchone()
-        if found is None:
-            return None
-        known = _Known(*found)
-        self._known.keep(partition, known)
+    def _find(self, partition: Partition) -> Known:
+        known = self._known.get(partition)
+        if known is None:
+            found = self._db.execute(_FIND, (partition,)).fetchone()
+            known = _NEVER_WRITTEN if found is None else Known(found[0], Head(found[1], found[2]))
+            self._known.keep(partition, known)
         return known
 
     def _roll_back(self) -> None:
