@@ -5,7 +5,7 @@ from __future__ import annotations
 import tracemalloc
 import uuid
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import cycle, islice
 
 import pytest
@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from whisperkit import DeviceId, GatewayId, UserId
 from whisperkit.errors import UsageError
 from whisperkit.fanout import (
+    SHARED_ENTRY_BYTES,
     Append,
     Cost,
     Enqueue,
@@ -272,6 +273,43 @@ def test_a_wrong_planner_is_caught(broken: Planner) -> None:
 
     with pytest.raises(AssertionError):
         check(broken, EVERY_DEVICE[0], roster, online, Strategy.SMALL)
+
+
+def device_by_device(
+    sender: DeviceId, roster: Iterable[tuple[UserId, Sequence[DeviceId]]], online: Mapping[DeviceId, GatewayId]
+) -> list[PlanStep]:
+    """A small post, slowly: the oracle."""
+    steps: list[PlanStep] = []
+    batch: list[DeviceId] = []
+    devices = [device for _, found in roster for device in dict.fromkeys(found) if device != sender]
+    for place, device in enumerate(devices, start=1):
+        batch.append(device)
+        is_full = len(batch) == SMALL_LIMITS.batch_devices or 32 * (len(batch) + 1) > SMALL_LIMITS.batch_bytes
+        if is_full or place == len(devices):
+            steps.append(Append(devices=tuple(batch)))
+            gateways = sorted({online[d] for d in batch if d in online})
+            steps += [Hint(gateway=g, devices=tuple(d for d in batch if online.get(d) == g)) for g in gateways]
+            batch = []
+    return steps
+
+
+@given(st.sampled_from(EVERY_DEVICE), rosters, onlines)
+def test_shared_entries_are_planned_as_if_each_was_looked_at(
+    sender: DeviceId, roster: dict[UserId, list[DeviceId]], online: dict[DeviceId, GatewayId]
+) -> None:
+    def planned(size_of: Callable[[DeviceId], int] | None) -> list[PlanStep]:
+        steps = iter_plan(
+            sender=sender,
+            roster=roster.items(),
+            online=online,
+            limits=SMALL_LIMITS,
+            strategy=Strategy.SMALL,
+            size_of=size_of,
+        )
+        return list(steps)
+
+    assert planned(None) == device_by_device(sender, roster.items(), online)
+    assert planned(lambda _: SHARED_ENTRY_BYTES) == planned(None)
 
 
 @given(st.lists(st.integers(1, 150), max_size=20))

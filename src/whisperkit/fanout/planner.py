@@ -12,6 +12,7 @@ a copy like everybody's (F13).
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from itertools import islice
 from typing import Final, NamedTuple, TypeAlias, assert_never
 
 import attrs
@@ -118,7 +119,7 @@ def plan(
     online: Mapping[DeviceId, GatewayId],
     limits: Limits,
     strategy: Strategy | None = None,
-    size_of: Callable[[DeviceId], int] = lambda _: SHARED_ENTRY_BYTES,
+    size_of: Callable[[DeviceId], int] | None = None,
 ) -> Plan:
     """Plan a post whose roster is at hand. The same inputs in another order give the same plan.
 
@@ -129,7 +130,7 @@ def plan(
         limits: When to do what, and how large a batch may be.
         strategy: The strategy recorded with the row; `None` for what the limits say about a new conversation
             of this size.
-        size_of: The bytes of a device's entry, where ciphertexts differ.
+        size_of: The bytes of a device's entry, where ciphertexts differ; `None`: each has `SHARED_ENTRY_BYTES`.
 
     Raises:
         UsageError: A device is listed under a user whose it is not.
@@ -152,7 +153,7 @@ def iter_plan(
     online: Mapping[DeviceId, GatewayId],
     limits: Limits,
     strategy: Strategy,
-    size_of: Callable[[DeviceId], int] = lambda _: SHARED_ENTRY_BYTES,
+    size_of: Callable[[DeviceId], int] | None = None,
 ) -> Iterator[PlanStep]:
     """Plan a post while its roster streams by, in memory for one batch, or for the names of the gateways.
 
@@ -187,7 +188,7 @@ def deliver(
     *,
     online: Mapping[DeviceId, GatewayId],
     limits: Limits,
-    size_of: Callable[[DeviceId], int] = lambda _: SHARED_ENTRY_BYTES,
+    size_of: Callable[[DeviceId], int] | None = None,
 ) -> Iterator[Append | Hint]:
     """Append to inboxes and wake who is connected, batch by batch: a small post, or a worker's part of a mid one."""
     for batch in _batches(devices, limits, size_of):
@@ -213,8 +214,7 @@ def cost_bound(
         entry_bytes: The size of the largest entry, at least 1.
     """
     # A batch is closed when it is full or when one more of the largest entries would not fit.
-    at_least = max(1, min(limits.batch_devices, limits.batch_bytes // entry_bytes))
-    batches = -(-devices // at_least)
+    batches = -(-devices // _at_least(limits, entry_bytes))
     match strategy:
         case Strategy.SMALL:
             return Cost(inboxes=devices, appends=batches, calls=min(devices, gateways * batches))
@@ -228,7 +228,8 @@ def cost_bound(
 
 def _audience(sender: DeviceId, roster: Iterable[tuple[UserId, Collection[DeviceId]]]) -> Iterator[DeviceId]:
     for user, devices in roster:
-        for device in dict.fromkeys(devices):  # each once, in order
+        # Each once, in order; most users have one, and a roster may have a million of them.
+        for device in devices if len(devices) == 1 else dict.fromkeys(devices):
             if device.user != user:
                 raise UsageError(f"device {device} is listed under user {user}")
             if device != sender:
@@ -236,6 +237,20 @@ def _audience(sender: DeviceId, roster: Iterable[tuple[UserId, Collection[Device
 
 
 def _batches(
+    devices: Iterable[DeviceId], limits: Limits, size_of: Callable[[DeviceId], int] | None
+) -> Iterator[tuple[DeviceId, ...]]:
+    return _equal_batches(devices, limits) if size_of is None else _measured_batches(devices, limits, size_of)
+
+
+def _equal_batches(devices: Iterable[DeviceId], limits: Limits) -> Iterator[tuple[DeviceId, ...]]:
+    """What `_measured_batches` makes of shared entries, without a look at each."""
+    coming = iter(devices)
+    count = _at_least(limits, SHARED_ENTRY_BYTES)
+    while batch := tuple(islice(coming, count)):
+        yield batch
+
+
+def _measured_batches(
     devices: Iterable[DeviceId], limits: Limits, size_of: Callable[[DeviceId], int]
 ) -> Iterator[tuple[DeviceId, ...]]:
     batch: list[DeviceId] = []
@@ -249,3 +264,8 @@ def _batches(
         batch_bytes += size
     if batch:
         yield tuple(batch)
+
+
+def _at_least(limits: Limits, entry_bytes: int) -> int:
+    """How many entries of at most this size any batch holds that is not the last one."""
+    return max(1, min(limits.batch_devices, limits.batch_bytes // entry_bytes))
