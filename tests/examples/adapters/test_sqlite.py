@@ -163,6 +163,31 @@ async def test_hot_heads_are_answered_without_a_turn_of_the_loop(path: Path) -> 
         assert answer.value.value == {ONE: Head(1, b"1")}
 
 
+@pytest.mark.anyio
+async def test_a_head_has_names_for_its_fields_whether_it_was_written_or_read(path: Path) -> None:
+    async with open_sqlite(path) as store:
+        await store.commit([change(ONE, 0)])
+        written = (await store.heads([ONE]))[ONE]
+
+    async with open_sqlite(path) as store:
+        read = (await store.heads([ONE]))[ONE]
+    assert (type(written), written.version, written.state) == (Head, 1, b"1")
+    assert (type(read), read) == (Head, written)
+
+
+@pytest.mark.anyio
+async def test_what_was_never_there_is_remembered_until_it_is(path: Path) -> None:
+    async with open_sqlite(path) as store:
+        assert await store.heads([ONE]) == {}
+        assert await store.rows(ONE, [EVERYTHING], limit=9) == []
+        await store.commit([change(ONE, 0, 1)])
+
+        assert await store.heads([ONE]) == {ONE: Head(1, b"1")}
+        assert len(await store.rows(ONE, [EVERYTHING], limit=9)) == 1
+        with pytest.raises(ConflictError):
+            await store.commit([change(ONE, 0, 2)])
+
+
 # ---- failures -------------------------------------------------------------------------------------------------------
 
 
