@@ -19,7 +19,7 @@ ARGS ?=
 WORKERS ?= 2
 FUZZ_INPUTS ?= 1000000
 
-.PHONY: help demo test check lint types typing contracts serve doctor chat bot bot-node fastapi fastapi-talk django django-talk socketio socketio-talk docs fuzz interop bench-ratchet bench-imports clean
+.PHONY: help demo test check lint types typing contracts serve doctor chat bot bot-node fastapi fastapi-talk django django-talk socketio socketio-talk docs fuzz interop bench bench-peers bench-ratchet bench-imports clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-22s %s\n", $$1, $$2 }'
@@ -97,8 +97,12 @@ interop: $(VENV)/.interop  ## talk to the official Signal library, which is inst
 	@$(BIN)/python -m pytest tests/interop -m interop -n $(WORKERS) -r fsE --durations=5 $(ARGS)
 
 # The server on one core, the load on another; some fifteen minutes, on a machine that does nothing else.
-bench: $(VENV)/.test  ## how fast the server is, beside a bare relay (ARGS="--quick" for a trial, "--only pairs-50,door" for some rows)
+bench: $(VENV)/.test  ## how fast the server is, beside a bare relay (ARGS="--quick" for a trial, "--profile" for where time goes)
 	@$(BIN)/python -m tests.bench.server --install $(ARGS)
+
+# Debian's packages are installed by root only, and not started as services. Some twenty-five minutes.
+bench-peers: $(VENV)/.test  ## how fast ejabberd, prosody and python-socketio are, beside the server and the relay
+	@$(BIN)/python -m tests.bench.server --peers --install $(ARGS)
 
 # The peers of the group `bench` are installed one by one: of one that cannot be had it says why, and goes on.
 bench-ratchet: $(VENV)/.examples  ## how fast the ratchet is, beside others (ARGS="--quick" for a trial, "--profile" for where time goes)

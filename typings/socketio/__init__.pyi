@@ -1,4 +1,4 @@
-# python-socketio has no types. Here are those of what the examples use of it, and nothing else.
+# python-socketio has no types. Here are those of what the examples and the benchmark use of it, and nothing else.
 
 from collections.abc import Awaitable, Callable, Collection, MutableMapping
 from typing import Any, TypeVar
@@ -11,10 +11,19 @@ _H = TypeVar("_H", bound=Callable[..., object])
 
 class AsyncServer:
     def __init__(
-        self, *, async_mode: str = ..., async_handlers: bool = ..., max_http_buffer_size: int = ...
+        self,
+        *,
+        async_mode: str = ...,
+        async_handlers: bool = ...,
+        http_compression: bool = ...,
+        max_http_buffer_size: int = ...,
     ) -> None: ...
     def event(self, handler: _H) -> _H: ...
-    async def emit(self, event: str, data: bytes | str, *, to: str) -> None: ...
+    # Any: of JSON.
+    async def emit(
+        self, event: str, data: bytes | str | dict[str, Any], *, to: str, skip_sid: str | None = ...
+    ) -> None: ...
+    async def enter_room(self, sid: str, room: str) -> None: ...
     async def disconnect(self, sid: str) -> None: ...
 
 class ASGIApp:

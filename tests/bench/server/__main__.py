@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Final
 
 from tests.bench.packages import missing
+from tests.bench.server.peers import PEERS
+from tests.bench.server.peers_run import PEER_ROWS, render_peers, run_peers, short
 from tests.bench.server.profiling import profile, render_profile
 from tests.bench.server.rows import ROWS, scaled
 from tests.bench.server.run import FailedError, run
@@ -28,6 +30,7 @@ _PUBLISHED: Final = _ROOT / "docs" / "_data" / "bench"
 _NAME: Final = "server.json"
 _TRIAL: Final = "server-quick.json"
 _PROFILE: Final = "server-profile.json"
+_PEERS: Final = "server-peers.json"
 _ROUNDS: Final = 3
 _PROFILE_SECONDS: Final = 40.0
 _QUICK_PROFILE_SECONDS: Final = 5.0
@@ -43,6 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, help="where all of it is kept: in build/bench, if not said")
     parser.add_argument("--publish", action="store_true", help="put what the documentation shows into docs/_data/bench")
     parser.add_argument("--profile", action="store_true", help="instead: where the time of a message goes")
+    parser.add_argument("--peers", action="store_true", help="instead: other servers beside it, and the relay")
     parser.add_argument("--install", action="store_true", help="install what it takes and is not there")
     options = parser.parse_args(arguments)
     only = keys if options.only is None else options.only.split(",")
@@ -57,6 +61,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 raise FailedError(reason)
             report = profile(seconds=seconds, folder=_FOLDER, say=_say)
             name, text = _PROFILE, render_profile(report)
+        elif options.peers:
+            wide = [short(row) if options.quick else row for row in PEER_ROWS if row.key in only]
+            rounds = options.rounds or (1 if options.quick else _ROUNDS)
+            report = run_peers(PEERS, wide, rounds=rounds, install=options.install, folder=_FOLDER, say=_say)
+            name, text = _PEERS, render_peers(report)
         else:
             rows = [scaled(row) if options.quick else row for row in ROWS if row.key in only]
             rounds = options.rounds or (1 if options.quick else _ROUNDS)

@@ -7,12 +7,12 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, NamedTuple
 
-__all__ = ["EDGE", "LOAD_CORE", "OURS", "RELAY", "Running", "running"]
+__all__ = ["EDGE", "LOAD_CORE", "OURS", "RELAY", "Running", "launched", "on_load_core", "running"]
 
 OURS: Final = "ours"
 RELAY: Final = "relay"
@@ -25,6 +25,7 @@ _CORES: Final = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinit
 SERVER_CORE: Final = _CORES[0] if _CORES else None
 LOAD_CORE: Final = _CORES[-1] if _CORES else None
 _STOP_S: Final = 20.0
+_FILES: Final = 65_536
 
 
 class Running(NamedTuple):
@@ -46,25 +47,34 @@ def running(who: str, folder: Path) -> Generator[Running]:
     Raises:
         RuntimeError: It did not start.
     """
-    environ = {name: value for name, value in os.environ.items() if not name.startswith("WHISPERKIT_")}
-    environ |= {"PYTHONPATH": str(_ROOT), "WHISPERKIT_SERVER__BIND": "127.0.0.1:0"}
-    log = folder / f"{who}.log"
+    environ = {"PYTHONPATH": str(_ROOT), "WHISPERKIT_SERVER__BIND": "127.0.0.1:0"}
+    with launched(_command(who, folder), folder, environ) as (process, log):
+        assert process.stdout is not None  # it is a pipe
+        found = _LISTENING.match(process.stdout.readline())
+        if found is None:
+            raise RuntimeError(f"{who} did not start: {log.read_text(encoding='utf-8')}")
+        yield Running(f"{found[1]}/ws", process.pid)
+
+
+@contextmanager
+def launched(
+    command: Sequence[str], folder: Path, environ: Mapping[str, str]
+) -> Generator[tuple[subprocess.Popen[str], Path]]:
+    """Run a command on the server's core, and stop it; with the file that has what it says on standard error."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("WHISPERKIT_")}
+    log = folder / "server.log"
     with log.open("w", encoding="utf-8") as errors:
         process = subprocess.Popen(
-            [*_pinned(SERVER_CORE), *_command(who, folder)],
+            [*_pinned(SERVER_CORE), *command],
             cwd=folder,
-            env=environ,
+            env={**inherited, **environ},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=errors,
             text=True,
         )
-    assert process.stdout is not None  # a pipe was asked for
     try:
-        found = _LISTENING.match(process.stdout.readline())
-        if found is None:
-            raise RuntimeError(f"{who} did not start: {log.read_text(encoding='utf-8')}")
-        yield Running(f"{found[1]}/ws", process.pid)
+        yield process, log
     finally:
         process.send_signal(signal.SIGTERM)
         try:
@@ -80,8 +90,13 @@ def on_load_core(command: Sequence[str]) -> list[str]:
 
 
 def _pinned(core: int | None) -> list[str]:
-    """Where the system lets nobody choose a core, the scheduler does."""
-    code = "import os, sys; os.sched_setaffinity(0, {int(sys.argv[1])}); os.execvp(sys.argv[2], sys.argv[2:])"
+    """Where the system lets nobody choose a core, the scheduler does. It may have many files: connections are some."""
+    code = (
+        "import os, resource, sys; os.sched_setaffinity(0, {int(sys.argv[1])}); "
+        "hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]; "
+        f"resource.setrlimit(resource.RLIMIT_NOFILE, (min({_FILES}, hard), hard)); "
+        "os.execvp(sys.argv[2], sys.argv[2:])"
+    )
     return [] if core is None else [sys.executable, "-c", code, str(core)]
 
 

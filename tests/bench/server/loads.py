@@ -10,7 +10,8 @@ import os
 import resource
 import sys
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Generator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from statistics import median
 from typing import Final, NamedTuple
@@ -21,8 +22,10 @@ from tests.bench.server.pacing import Latency, Pace, Window
 from whisperkit.ids import ConversationId
 
 __all__ = [
+    "AT_ONCE",
     "BODY_BYTES",
     "COUNTING",
+    "FIRST_IDLE",
     "Flow",
     "Logins",
     "Window",
@@ -32,6 +35,7 @@ __all__ = [
     "idle",
     "logins",
     "long_run",
+    "many_files",
     "paced",
     "pairs",
     "until",
@@ -41,7 +45,7 @@ BODY_BYTES: Final = 200
 _BODY: Final = os.urandom(BODY_BYTES)
 COUNTING: Final = "counting"
 # So many people come at once: more would only wait for each other.
-_AT_ONCE: Final = 50
+AT_ONCE: Final = 50
 _PATIENCE_S: Final = 60.0
 _LONG_S: Final = 600.0
 
@@ -92,8 +96,8 @@ async def come(url: str, devices: Sequence[BenchDevice], *, is_new: bool = True)
         device.hello()
         await until(lambda: device.is_live)
 
-    for first in range(0, len(devices), _AT_ONCE):
-        await _together([partial(one, device) for device in devices[first : first + _AT_ONCE]])
+    for first in range(0, len(devices), AT_ONCE):
+        await _together([partial(one, device) for device in devices[first : first + AT_ONCE]])
 
 
 async def go(devices: Sequence[BenchDevice]) -> None:
@@ -275,19 +279,30 @@ async def paced(url: str, *, count: int, per_second: float, window: Window) -> L
 # ---- connections -----------------------------------------------------------------------------------------------------
 
 
-async def idle(url: str, pid: int, *, count: int) -> float:
-    """Bytes of the server's memory for one device that is connected and says nothing."""
+# Of the first ones it is not counted what they take: they make what is made once.
+FIRST_IDLE: Final = 200
+
+
+@contextmanager
+def many_files() -> Generator[None]:
+    """Let this process have as many connections as the system allows."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    first = [BenchDevice(f"first{n}") for n in range(200)]  # what is made once is there
-    await come(url, first)
-    before = memory(pid)
-    devices = [BenchDevice(f"idle{n}") for n in range(count)]
-    await come(url, devices)
-    await asyncio.sleep(1.0)
-    grown = memory(pid) - before
-    await go([*first, *devices])
+    yield
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+async def idle(url: str, pid: int, *, count: int) -> float:
+    """Bytes of the server's memory for one device that is connected and says nothing."""
+    with many_files():
+        first = [BenchDevice(f"first{n}") for n in range(FIRST_IDLE)]
+        await come(url, first)
+        before = memory(pid)
+        devices = [BenchDevice(f"idle{n}") for n in range(count)]
+        await come(url, devices)
+        await asyncio.sleep(1.0)
+        grown = memory(pid) - before
+        await go([*first, *devices])
     return grown / count
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from typing import Final, cast
-from urllib.parse import urlsplit
+from urllib.parse import urlsplit, urlunsplit
 
 __all__ = ["RawSocket", "connect"]
 
@@ -129,6 +129,6 @@ async def connect(url: str, came: Came) -> RawSocket:
     host, port = parts.hostname or "127.0.0.1", parts.port or 80
     opened: asyncio.Future[None] = loop.create_future()
     _, socket = await loop.create_connection(lambda: RawSocket(came, opened), host, port)
-    socket.request(parts.netloc, parts.path or "/")
+    socket.request(parts.netloc, urlunsplit(("", "", parts.path or "/", parts.query, "")))
     await opened
     return socket

@@ -6,7 +6,7 @@ what comes while one commit runs is the next one.
 
     {"i": "bob"}                                    I am Bob
     {"t": "bob", "n": 1, "b": "..."}                to Bob: {"f": "alice", "n": 1, "b": "..."}; back: {"s": 1}
-    {"g": 200, "n": 1, "b": "..."}                  to everybody else
+    {"g": 1, "n": 1, "b": "..."}                    to everybody else
     {"a": 1}                                        I have it
 
 With `--edge` the same on the socket code of `examples/net`, which is cheaper than the public server of `websockets`:

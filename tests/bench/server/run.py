@@ -14,11 +14,11 @@ from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 from tests.bench.machine import load_average
-from tests.bench.server.contestants import on_load_core, running
+from tests.bench.server.contestants import Running, on_load_core, running
 from tests.bench.server.facts import server_facts, sync_ms
 from tests.bench.server.rows import Figure, Row, Step
 
-__all__ = ["LOAD_BOUND", "SCHEMA", "FailedError", "judged", "measure", "run", "turned"]
+__all__ = ["LOAD_BOUND", "SCHEMA", "FailedError", "judged", "measure", "played", "run", "turned"]
 
 SCHEMA: Final = 2
 # A generator that used so much of its core was the limit, or so near to it that nobody can tell.
@@ -103,22 +103,35 @@ def measure(step: Step, arguments: Json, folder: Path) -> Any:
     with ExitStack() as stack:
         place = Path(stack.enter_context(TemporaryDirectory(dir=folder)))
         if step.against is not None:
-            server = stack.enter_context(running(step.against, place))
-            arguments |= {"url": server.url, **({"pid": server.pid} if step.measure in _OF_PROCESS else {})}
-        elif step.measure in _ON_DISK:
+            return played(step.measure, arguments, stack.enter_context(running(step.against, place)))
+        if step.measure in _ON_DISK:
             arguments |= {"folder": str(place)}
-        command = [sys.executable, "-m", "tests.bench.server.worker", step.measure, json.dumps(arguments)]
-        try:
-            done = subprocess.run(
-                on_load_core(command), cwd=_ROOT, capture_output=True, text=True, timeout=_TIMEOUT_S, check=True
-            )
-        except (OSError, subprocess.SubprocessError) as error:
-            raise FailedError(f"{step.measure}: {error}\n{getattr(error, 'stderr', '')}") from error
-        return json.loads(done.stdout)
+        return _worked(step.measure, arguments)
 
 
-# What they are told beside their arguments: the process whose CPU time and memory count, or where files go.
-_OF_PROCESS: Final = frozenset(("pairs", "group", "idle", "long_run", "relay_pairs", "relay_group"))
+def played(measure: str, arguments: Json, server: Running) -> Any:
+    """Play a load against a server that runs.
+
+    Raises:
+        FailedError: Something did not work.
+    """
+    told = {"url": server.url} if measure in _NO_PROCESS else {"url": server.url, "pid": server.pid}
+    return _worked(measure, {**arguments, **told})
+
+
+def _worked(measure: str, arguments: Json) -> Any:
+    command = [sys.executable, "-m", "tests.bench.server.worker", measure, json.dumps(arguments)]
+    try:
+        done = subprocess.run(
+            on_load_core(command), cwd=_ROOT, capture_output=True, text=True, timeout=_TIMEOUT_S, check=True
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        raise FailedError(f"{measure}: {error}\n{getattr(error, 'stderr', '')}") from error
+    return json.loads(done.stdout)
+
+
+# Loads that do not look at the server's process, and measurements that write files.
+_NO_PROCESS: Final = frozenset(("catch_up", "logins", "paced", "relay_paced"))
 _ON_DISK: Final = frozenset(("door", "service", "inbox_read", "many_conversations"))
 
 

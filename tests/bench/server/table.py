@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Final
 
-__all__ = ["render"]
+__all__ = ["grid", "number", "render"]
 
 _VERDICTS: Final = {True: "met", False: "MISSED", None: ""}
 _HEAD: Final = ["", "median", "lowest", "highest", "", "at least", "", "goal", ""]
@@ -21,7 +21,7 @@ def render(report: dict[str, Any]) -> str:
         syncs = ", ".join(number(each["sync_ms"]) for each in row["rounds"])
         table += [[f"{row['title']} (load average {loads}; a sync takes {syncs} ms)", *[""] * (len(_HEAD) - 1)]]
         table += [_cells(figure) for figure in row["figures"]]
-    return "\n".join([*lines, "", *_grid(table)]) + "\n"
+    return "\n".join([*lines, "", *grid(table)]) + "\n"
 
 
 def _cells(figure: dict[str, Any]) -> list[str]:
@@ -44,9 +44,10 @@ def number(value: float) -> str:
     return f"{value:,.0f}" if value >= 1_000 else f"{value:.0f}" if value >= 100 else f"{value:.3g}"
 
 
-def _grid(table: list[list[str]]) -> Iterable[str]:
+def grid(table: list[list[str]]) -> Iterable[str]:
+    """Columns below each other; a row that has nothing but its first cell is a heading."""
     body = [row for row in table if any(row[1:])]
-    widths = [max(len(row[n]) for row in body) for n in range(len(_HEAD))]
+    widths = [max(len(row[n]) for row in body) for n in range(len(table[0]))]
     for row in table:
         cells = (
             cell.ljust(w) if n in _LEFT else cell.rjust(w) for n, (cell, w) in enumerate(zip(row, widths, strict=True))

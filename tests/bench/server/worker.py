@@ -5,16 +5,20 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 import anyio
 import uvloop
 
-from tests.bench.server import inside, loads, relay_loads
+from tests.bench.server import inside, loads, players
 from tests.bench.server.pacing import Window
+from tests.bench.server.relay_loads import RelayPlayer
+from tests.bench.server.socketio_loads import SocketioPlayer
+from tests.bench.server.xmpp_loads import XmppMember, XmppPlayer
 
-__all__ = ["main"]
+__all__ = ["MEASURES", "main"]
 
 # Any: each takes and gives what it needs; the table of rows knows.
 _LOADS: Final[Mapping[str, Callable[..., Awaitable[Any]]]] = {
@@ -25,9 +29,16 @@ _LOADS: Final[Mapping[str, Callable[..., Awaitable[Any]]]] = {
     "logins": loads.logins,
     "catch_up": loads.catch_up,
     "long_run": loads.long_run,
-    "relay_pairs": relay_loads.pairs,
-    "relay_group": relay_loads.group,
-    "relay_paced": relay_loads.paced,
+    "relay_pairs": partial(players.pairs, RelayPlayer),
+    "relay_group": partial(players.group, RelayPlayer),
+    "relay_idle": partial(players.idle, RelayPlayer),
+    "relay_paced": partial(players.paced, RelayPlayer),
+    "xmpp_pairs": partial(players.pairs, XmppPlayer),
+    "xmpp_group": partial(players.group, XmppMember),
+    "xmpp_idle": partial(players.idle, XmppPlayer),
+    "socketio_pairs": partial(players.pairs, SocketioPlayer),
+    "socketio_group": partial(players.group, SocketioPlayer),
+    "socketio_idle": partial(players.idle, SocketioPlayer),
 }
 _STORES: Final[Mapping[str, Callable[..., Awaitable[Any]]]] = {
     "door": inside.door,
@@ -40,6 +51,8 @@ _ENGINES: Final[Mapping[str, Callable[..., Any]]] = {
     "planner": inside.planner,
     "presence": inside.presence,
 }
+
+MEASURES: Final = frozenset((*_LOADS, *_STORES, *_ENGINES))
 
 
 def main(name: str, arguments: str) -> None:
