@@ -2,7 +2,8 @@
 
 No task and no queue per connection: what comes is handed to a `Receiver` as it is parsed, what goes out is gathered
 and written once per turn of the loop, by one callback for all connections. Time is told from outside, by one timer for
-all (`WebSocketConnection.check_time`), so a quiet connection costs a few hundred bytes beside its socket's own.
+all (`WebSocketConnection.check_time`), so a quiet connection costs a few hundred bytes beside its socket's own. Plain
+frames take a short way past the parser (`plain_frames`).
 
 There is no compression: what is carried is encrypted, and compressing secrets together with what an attacker
 chose tells their length.
@@ -21,6 +22,7 @@ from websockets.http11 import Request
 from websockets.protocol import State
 from websockets.server import ServerProtocol
 
+from examples.net.plain_frames import frame_head, next_frame
 from whisperkit.sync.codec import MAX_JSON_CHARS
 
 __all__ = ["Channel", "EdgeLimits", "OnOpen", "Receiver", "TurnWriter", "WebSocketConnection"]
@@ -34,6 +36,8 @@ _wire_log.setLevel(logging.WARNING)
 # Frames are limited by the codec, which knows how to refuse them in the peer's own terms. This limit is the longer
 # JSON form with a little room: what exceeds it is cut off before it is in memory.
 _MAX_MESSAGE_BYTES: Final = MAX_JSON_CHARS + 1024
+
+_END_OF_HEAD: Final = b"\r\n\r\n"  # of an HTTP request
 
 
 @attrs.frozen(kw_only=True)
@@ -145,18 +149,23 @@ class WebSocketConnection(asyncio.Protocol):
 
     __slots__ = (
         "_closing_since",
+        "_has_head",
         "_heard_at",
         "_is_closing",
         "_is_dirty",
+        "_is_quiet",
         "_limits",
         "_now",
         "_on_end",
         "_on_open",
         "_opened_at",
+        "_out",
+        "_owed_bytes",
         "_partial",
         "_partial_is_text",
         "_pinged_at",
         "_receiver",
+        "_tail",
         "_transport",
         "_unflushed_bytes",
         "_writer",
@@ -187,6 +196,14 @@ class WebSocketConnection(asyncio.Protocol):
         self._closing_since: float | None = None
         self._is_closing = False
         self._is_dirty = False
+        # What comes is cut into the head of the request and frames. The parser gets whole ones, maybe in pieces: of the
+        # last it lacks `_owed_bytes`. `_tail` are the last bytes of a head without an end, or the first of a frame that
+        # does not tell its size yet.
+        self._has_head = False
+        self._owed_bytes = 0
+        self._tail = b""
+        self._is_quiet = True  # `_ws` has written nothing that is not flushed
+        self._out: list[bytes] = []
         self._unflushed_bytes = 0
         self._receiver: Receiver | None = None
         self._partial: bytearray | None = None
@@ -203,12 +220,15 @@ class WebSocketConnection(asyncio.Protocol):
         """See `Channel.send`."""
         if self._ws.state is not State.OPEN:
             return
-        if isinstance(data, str):
-            data = data.encode()
-            self._ws.send_text(data)
+        is_text = isinstance(data, str)
+        message = data.encode() if isinstance(data, str) else data
+        if self._is_quiet:
+            self._out.append(frame_head(len(message), is_text=is_text) + message)
+        elif is_text:
+            self._ws.send_text(message)
         else:
-            self._ws.send_binary(data)
-        self._unflushed_bytes += len(data)
+            self._ws.send_binary(message)
+        self._unflushed_bytes += len(message)
         self._flush_soon()
 
     def close(self, code: int = 1000, reason: str = "") -> None:
@@ -216,7 +236,7 @@ class WebSocketConnection(asyncio.Protocol):
         if self._ws.state is State.OPEN:
             self._is_closing = True
             self._ws.send_close(code, reason)
-            self._flush_soon()
+            self._ws_wrote()
 
     # ---- the server's side ----
 
@@ -239,7 +259,7 @@ class WebSocketConnection(asyncio.Protocol):
             elif quiet_s > limits.ping_after_s and self._pinged_at <= self._heard_at:
                 self._pinged_at = now
                 self._ws.send_ping(b"")
-                self._flush_soon()
+                self._ws_wrote()
         elif self._ws.state is State.CONNECTING and not self._ws.close_expected():
             # Since the first byte, not since the last: a head that trickles in is as slow as one that does not come.
             if now - self._opened_at > limits.handshake_s:
@@ -256,14 +276,32 @@ class WebSocketConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._heard_at = self._now()
-        self._ws.receive_data(data)
-        for event in self._ws.events_received():
-            if isinstance(event, Frame):
-                self._take(event)
-            elif isinstance(event, Request):
-                self._shake_hands(event)
-        # Pongs, the answer to a close, the reason of a failure.
-        self._flush_soon()
+        if not self._has_head:
+            data = self._take_head(data)
+            if not self._has_head:
+                return
+        if self._owed_bytes:
+            owed, data = data[: self._owed_bytes], data[self._owed_bytes :]
+            self._owed_bytes -= len(owed)
+            self._parse(owed)
+        if self._tail:
+            data, self._tail = self._tail + data, b""
+        at = 0
+        while at < len(data):
+            if self._is_closing or self._ws.state is not State.OPEN:
+                self._parse(data[at:])
+                return
+            found = next_frame(data, at, max_bytes=self._limits.max_message_bytes)
+            if not found.size:
+                self._tail = data[at:]
+                return
+            if found.data is not None and self._partial is None:
+                self._deliver(found.data, is_text=found.is_text)
+            else:
+                piece = data[at : at + found.size]
+                self._owed_bytes = found.size - len(piece)
+                self._parse(piece)
+            at += found.size
 
     def eof_received(self) -> None:
         self._ws.receive_eof()
@@ -290,6 +328,10 @@ class WebSocketConnection(asyncio.Protocol):
         self._is_dirty = False
         self._unflushed_bytes = 0
         writes = self._ws.data_to_send()
+        self._is_quiet = True
+        if self._out:
+            writes = self._out + writes
+            self._out = []
         if not writes or self._transport.is_closing():
             return
         is_last = not writes[-1]
@@ -302,6 +344,32 @@ class WebSocketConnection(asyncio.Protocol):
             self.abort()
 
     # ---- within ----
+
+    def _take_head(self, data: bytes) -> bytes:
+        """Let the parser read the head of the request, and answer it before it sees what is behind; returns that."""
+        begun = len(self._tail)
+        seen = self._tail + data
+        end = seen.find(_END_OF_HEAD)
+        self._has_head = end >= 0
+        head = data[: end + len(_END_OF_HEAD) - begun] if self._has_head else data
+        self._tail = b"" if self._has_head else seen[1 - len(_END_OF_HEAD) :]
+        self._parse(head)
+        return data[len(head) :]
+
+    def _parse(self, data: bytes) -> None:
+        """Let the parser read what is no plain frame. It may write: pongs, the answer to a close, why it fails."""
+        self._ws_wrote()
+        self._ws.receive_data(data)
+        for event in self._ws.events_received():
+            if isinstance(event, Frame):
+                self._take(event)
+            elif isinstance(event, Request):
+                self._shake_hands(event)
+
+    def _ws_wrote(self) -> None:
+        """What is sent from here on has its place behind what `_ws` has written."""
+        self._is_quiet = False
+        self._flush_soon()
 
     def _flush_soon(self) -> None:
         if not self._is_dirty:
@@ -355,3 +423,4 @@ class WebSocketConnection(asyncio.Protocol):
         self._is_closing = True
         if self._ws.state is State.OPEN:
             self._ws.fail(code, reason)
+            self._ws_wrote()
