@@ -73,7 +73,6 @@ def _index(tree: Sequence[type[WhisperError]]) -> str:
         "Each error has a `code`, which never changes, and a page of that name.\n"
         "An error ends with it: below the traceback stand what to do, and `code: ` with the code.",
         "| code | error | happens when |\n|---|---|---|\n" + "\n".join(_rows(tree)),
-        "```{toctree}\n:hidden:\n\n" + "\n".join(f"errors/{code}" for code in _codes(tree)) + "\n```",
     ]
     return "\n\n".join(parts) + "\n"
 

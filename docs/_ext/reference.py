@@ -10,7 +10,6 @@ import ast
 import enum
 import importlib
 import inspect
-import pkgutil
 import sys
 from collections.abc import Mapping
 from functools import cache
@@ -21,6 +20,7 @@ from typing import Any, TypeVar
 from api_page import render_api
 from docutils import nodes
 from error_pages import render_errors
+from module_pages import ASIDE, module_page, public_modules
 from sphinx.addnodes import pending_xref
 from sphinx.application import Sphinx
 from sphinx.domains.python import PythonDomain
@@ -28,17 +28,9 @@ from sphinx.environment import BuildEnvironment
 from sphinx.util.nodes import make_refnode
 from sphinx.util.typing import ExtensionMetadata
 
-import whisperkit
 from whisperkit.sync.wire_page import render_page
 
 __all__ = ["setup"]
-
-
-def public_modules() -> list[ModuleType]:
-    """All modules of the package without an underscore in front, in the order of their names."""
-    found = pkgutil.walk_packages(whisperkit.__path__, prefix="whisperkit.")
-    names = sorted(module.name for module in found if not module.name.rpartition(".")[2].startswith("_"))
-    return [whisperkit, *map(importlib.import_module, names)]
 
 
 def write_pages(app: Sphinx) -> None:
@@ -49,7 +41,7 @@ def write_pages(app: Sphinx) -> None:
     for module in modules:
         import_for_types(module)
     pages = {f"{module.__name__}.md": module_page(module, modules) for module in modules}
-    pages |= render_errors()
+    pages |= {name: ASIDE + text if name.startswith("errors/") else text for name, text in render_errors().items()}
     pages["api.md"] = render_api()
     pages["states.md"] = states_page(modules)
     pages["frames.md"] = render_page().replace("\n### ", "\n## ")
@@ -66,26 +58,6 @@ def import_for_types(module: ModuleType) -> None:
     for node in ast.parse(inspect.getsource(module)).body:
         if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
             exec("\n".join(map(ast.unparse, node.body)), vars(module))
-
-
-def module_page(module: ModuleType, modules: list[ModuleType]) -> str:
-    """A page with the docstrings of a module; for a package, its own docstring, its names and its modules."""
-    name = module.__name__
-    members = "" if hasattr(module, "__path__") else "\n   :members:"
-    page = f"# `{name}`\n\n```{{eval-rst}}\n.. automodule:: {name}{members}\n```\n"
-    if members:
-        return page
-    exports = [export_line(module, public) for public in getattr(module, "__all__", ())]
-    inside = [other.__name__ for other in modules if other.__name__.rpartition(".")[0] == name]
-    page += "\nIt exports:\n\n" + "\n".join(exports) + "\n" if exports else ""
-    return page + "\n```{toctree}\n:maxdepth: 1\n:caption: Inside\n\n" + "\n".join(inside) + "\n```\n"
-
-
-def export_line(package: ModuleType, name: str) -> str:
-    """A line about a name that a package takes from one of its modules."""
-    thing = getattr(package, name)
-    full = f"{thing.__module__}.{name}" if hasattr(thing, "__name__") else name  # a constant has no section
-    return f"- {{py:obj}}`{name} <{full}>`" if full != name else f"- `{name}`"
 
 
 def states_page(modules: list[ModuleType]) -> str:
@@ -118,6 +90,8 @@ def name_in_full(app: Sphinx, doctree: nodes.document) -> None:
     """Give a short name the meaning that the module's own imports give it: other modules may have one like it."""
     for node in doctree.findall(pending_xref):
         target, module = node.get("reftarget", ""), node.get("py:module")
+        if "refspecific" in node:
+            node["refspecific"] = False  # `resolve` looks for what ends so, once for each name
         if module and target in _imports(module):
             node["reftarget"], node["short"] = _imports(module)[target], True
 
@@ -131,11 +105,12 @@ def _imports(module: str) -> Mapping[str, str]:
     own = _own_imports(module)
     theirs = dict[str, str]()
     for origin in {full.rpartition(".")[0] for full in own.values()}:
-        theirs |= _own_imports(origin)
-    return theirs | own
+        theirs.update(_own_imports(origin))
+    return {**theirs, **own}
 
 
-def _own_imports(module: str) -> dict[str, str]:
+@cache
+def _own_imports(module: str) -> Mapping[str, str]:
     found = dict[str, str]()
     for node in ast.walk(ast.parse(inspect.getsource(importlib.import_module(module)))):
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("whisperkit"):
@@ -153,12 +128,18 @@ def resolve(app: Sphinx, env: BuildEnvironment, node: pending_xref, text: nodes.
         return None
     target: str = node["reftarget"]
     domain = env.domains.python_domain
-    found = domain.find_obj(env, "", "", target, None, 1) or _by_defining_module(domain, target)
+    found = _by_end(domain, target) or _by_defining_module(domain, target)
     if len(found) == 1:
         name, entry = found[0]
         return make_refnode(app.builder, node["refdoc"], entry.docname, entry.node_id, text, name)
     is_error = target.startswith("whisperkit.") and "short" not in node and not _is_internal(target)
     return None if is_error else text
+
+
+@cache
+def _by_end(domain: PythonDomain, target: str) -> list[Any]:
+    """What has a name that is this, or ends so: all pages have been read, so that it stays what it is."""
+    return domain.find_obj(domain.env, "", "", target, None, 1)
 
 
 def _by_defining_module(domain: PythonDomain, target: str) -> list[Any]:
