@@ -74,6 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except FailedError as error:
         print(error, file=sys.stderr)
         return 1
+    report["is_trial"] = options.quick
     out = options.out or _FOLDER / (_TRIAL if options.quick and name == _NAME else name)
     _keep(out, report)
     if options.publish:

@@ -326,7 +326,7 @@ def planner(*, members: int) -> Spent:
 
 
 def presence(*, devices: int) -> Spent:
-    """Let so many devices come online, and beat once more each; the memory is what they take, ids included."""
+    """Let so many devices come online, and beat once more each; the memory is the tracker's, without the ids."""
     name = UserId.named("somebody")
     ids = [DeviceId(UserId(f"{name[:-12]}{n:012x}"), 1) for n in range(devices)]
     before = _peak()

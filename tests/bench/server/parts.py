@@ -74,6 +74,15 @@ PARTS: Final = (
 # A thread that has just been woken counts as running before it has the core or Python's lock: no work is done there.
 WAITS: Final = "waits"
 
+
+class _Commits(NamedTuple):
+    """`execute` within this function begins and ends a transaction; rows go through `executemany`."""
+
+    function: str
+    within_c: str
+
+
+_COMMITS: Final = _Commits("Database._write_together", "pysqlite_connection_execute_impl")
 # By module; with a function behind a colon, that function alone.
 _OURS: Final[Mapping[str, str]] = {
     "examples/net/websocket.py": PARSING,
@@ -82,6 +91,8 @@ _OURS: Final[Mapping[str, str]] = {
     "examples/net/websocket.py:WebSocketConnection.send": FRAMING,
     "examples/net/websocket.py:WebSocketConnection.flush": FRAMING,
     "examples/net/websocket.py:WebSocketConnection.write_backlog": FRAMING,
+    "examples/net/plain_frames.py": PARSING,
+    "examples/net/plain_frames.py:frame_head": FRAMING,
     "examples/net/websocket_server.py": LOOP,
     "examples/server/app.py": DECODING,
     "examples/server/app.py:_DeviceReceiver._send": FRAMING,
@@ -89,7 +100,9 @@ _OURS: Final[Mapping[str, str]] = {
     "examples/tallies.py": METRICS,
     "examples/metrics.py": METRICS,
     "examples/adapters/sqlite.py": ROWS,
+    "examples/adapters/sqlite_hot.py": ROWS,
     "examples/adapters/sqlite_database.py": ROWS,
+    f"examples/adapters/sqlite_database.py:{_COMMITS.function}": ROWS,  # but for what is said of it there
     "whisperkit/anyio_runtime.py": LOOP,
     "whisperkit/service/service.py": DECODING,
     "whisperkit/service/link.py": DECODING,
@@ -97,7 +110,6 @@ _OURS: Final[Mapping[str, str]] = {
     "whisperkit/service/link.py:DeviceLink.flush": ENCODING,
     "whisperkit/service/link.py:DeviceLink._write": ENCODING,
     "whisperkit/service/link.py:DeviceLink._count": METRICS,
-    "whisperkit/service/link.py:_name_of": METRICS,
     "whisperkit/service/link.py:DeviceLink.offer": PUSHING,
     "whisperkit/service/link.py:DeviceLink.hear": PUSHING,
     "whisperkit/service/link.py:DeviceLink.acknowledge": ACKS,
@@ -112,7 +124,6 @@ _OURS: Final[Mapping[str, str]] = {
     "whisperkit/service/poster.py": RULES,
     "whisperkit/service/posting.py": RULES,
     "whisperkit/service/core.py": RULES,
-    "whisperkit/service/core.py:Core.submit": TURNS,
     "whisperkit/service/audience.py": RULES,
     "whisperkit/service/finishing.py": RULES,
     "whisperkit/service/workers.py": RULES,
@@ -201,9 +212,6 @@ _IN_C: Final[Mapping[str, str]] = {
     "pthread_cond_timedwait": WAITS,
     "pthread_cond_clockwait": WAITS,
 }
-# `execute` of that function begins and ends a transaction; rows go through `executemany`.
-_COMMITS: Final = ("pysqlite_connection_execute_impl", "Database._write_together")
-
 _FRAME: Final = re.compile(r"(?P<function>.*) \((?P<file>[^()]*?)(?::\d+)?\)")
 _WITHIN: Final = re.compile(r"\.<locals>.*")
 
@@ -264,7 +272,7 @@ def part_of(frames: Sequence[Frame]) -> str:
     for frame in reversed(frames):
         if frame.is_python:
             part = _python_part(frame)
-        elif (frame.function, innermost.outer) == _COMMITS:
+        elif frame.function == _COMMITS.within_c and innermost.outer == _COMMITS.function:
             part = COMMIT
         else:
             part = next((part for start, part in _IN_C.items() if frame.function.startswith(start)), None)

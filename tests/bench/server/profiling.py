@@ -29,7 +29,7 @@ from tests.bench.server.parts import PARTS, UNCLASSIFIED, WAITS, Frame, Stack, f
 from tests.bench.server.rows import ROWS, Row
 from tests.bench.server.run import FailedError, measure
 
-__all__ = ["PROFILED", "profile", "render_profile", "sum_up"]
+__all__ = ["PROFILED", "SCHEMA", "profile", "render_profile", "sum_up"]
 
 PROFILED: Final = ("pairs-50", "pairs-500", "group-10")
 SCHEMA: Final = 1

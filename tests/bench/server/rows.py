@@ -306,7 +306,7 @@ ROWS: Final[Sequence[Row]] = (
     Row(
         "presence",
         "presence, a million devices",
-        "All devices come, beat once more, and time passes. Memory is that of the ids too.",
+        "All devices come, beat once more, and time passes. Memory is the tracker's, without the ids.",
         [Step("presence", "presence", {"devices": 1_000_000})],
         [
             _less("beats of all", "s", _of("presence", "cpu_s"), 30),
