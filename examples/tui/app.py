@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import tzinfo
 from functools import partial
 from pathlib import Path
@@ -15,28 +15,30 @@ from textual.app import App, ComposeResult, SystemCommand
 from textual.binding import BindingType
 from textual.containers import Horizontal, Vertical
 from textual.content import Content
+from textual.filter import LineFilter
 from textual.screen import Screen
 from textual.widgets import Static, TextArea
 
-from examples.chat.commands import COMMANDS, Commands
+from examples.chat.commands import Commands
 from examples.chat.lines import reason
 from examples.chat.names import Names
 from examples.device import Phone
 from examples.device_outgoing import OutgoingFiles
+from examples.tui.ascii_only import AsciiOnly
 from examples.tui.asking import Search, ask_for_chat, ask_for_file, ask_for_members, ask_for_names, ask_for_numbers
 from examples.tui.chat_list import ChatList
 from examples.tui.composer import Composer
 from examples.tui.desk import Desk
 from examples.tui.dialog import Notice
 from examples.tui.feed import Feed
-from examples.tui.glyphs import GLYPHS, Glyphs
+from examples.tui.glyphs import ASCII, GLYPHS, Glyphs
 from examples.tui.item_actions import do_with
 from examples.tui.keys import APP_KEYS, bindings
 from examples.tui.keys_page import KeysPage
 from examples.tui.message_view import MessageView
 from examples.tui.room import Room
 from examples.tui.settings import Settings
-from examples.tui.slash import run_command
+from examples.tui.slash import offered_commands, run_command
 from examples.tui.talk import BLOCKED, Talk
 from examples.tui.themes import THEMES
 from examples.tui.transfers import Transfers
@@ -128,12 +130,18 @@ class ChatApp(App[int]):
         self._stale: set[ConversationId] = set()
         self._undrawn = 0
         self._is_draw_due = False
+        # What the last step on the way to the terminal changes.
+        self._drawn_as = [AsciiOnly()] if glyphs is ASCII else []
         for theme in THEMES.values():
             self.register_theme(theme)
         self.theme = "terminal" if has_no_color else self.settings.theme
         self.set_keymap(dict(self.settings.keys))
 
     # ---- the panes ----
+
+    def get_line_filters(self) -> Sequence[LineFilter]:
+        """What changes each line before it is shown."""
+        return [*super().get_line_filters(), *self._drawn_as]
 
     def compose(self) -> ComposeResult:
         """Put up the panes."""
@@ -452,19 +460,7 @@ class ChatApp(App[int]):
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
         """What the palette offers: all commands, too."""
-        yield SystemCommand("Theme", "change the colours", self.action_change_theme)
-        yield SystemCommand("Keys", "all keys", self.action_keys)
-        yield SystemCommand("Quit", "end; what is not sent goes out the next time", self.action_quit)
-        for word, command in COMMANDS.items():
-            yield SystemCommand(f"{word} {command.usage}".strip(), command.help, partial(self._begin_command, word))
-
-    async def _begin_command(self, word: str) -> None:
-        """Do a command, or let the person write what it needs."""
-        if COMMANDS[word].usage and not COMMANDS[word].usage.startswith("["):
-            self.composer.put(f"{word} ")
-            self.composer.focus()
-        else:
-            await run_command(self, word)
+        return offered_commands(self)
 
     # ---- saying ----
 

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from textual.app import SystemCommand
+
+from examples.chat.commands import COMMANDS
 from examples.tui.item_actions import retry
 
 if TYPE_CHECKING:
     from examples.tui.app import ChatApp
 
-__all__ = ["run_command"]
+__all__ = ["offered_commands", "run_command"]
 
 
 async def run_command(app: ChatApp, line: str) -> None:
@@ -35,6 +39,24 @@ async def run_command(app: ChatApp, line: str) -> None:
         app.tell(word, said)
     app.talk.trust_moved()
     app.draw()
+
+
+def offered_commands(app: ChatApp) -> Iterator[SystemCommand]:
+    """All of them for the palette, and what it offers beside."""
+    yield SystemCommand("Theme", "change the colours", app.action_change_theme)
+    yield SystemCommand("Keys", "all keys", app.action_keys)
+    yield SystemCommand("Quit", "end; what is not sent goes out the next time", app.action_quit)
+    for word, command in COMMANDS.items():
+        yield SystemCommand(f"{word} {command.usage}".strip(), command.help, partial(_begin, app, word))
+
+
+async def _begin(app: ChatApp, word: str) -> None:
+    """Do a command, or let the person write what it needs."""
+    if COMMANDS[word].usage and not COMMANDS[word].usage.startswith("["):
+        app.composer.put(f"{word} ")
+        app.composer.focus()
+    else:
+        await run_command(app, word)
 
 
 async def _keys(app: ChatApp, rest: str) -> bool:

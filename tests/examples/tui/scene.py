@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from examples.tui.glyphs import GLYPHS, Glyphs
 from examples.tui.settings import Settings
 from tests.examples.tui.stage import Stage, on_stage
 from whisperkit.testing.sim_phone import ChatNet
@@ -15,7 +16,13 @@ __all__ = ["at_the_airport"]
 
 @asynccontextmanager
 async def at_the_airport(
-    net: ChatNet, folder: Path, *, size: tuple[int, int], theme: str = "dark", has_no_color: bool = False
+    net: ChatNet,
+    folder: Path,
+    *,
+    size: tuple[int, int],
+    theme: str = "dark",
+    has_no_color: bool = False,
+    glyphs: Glyphs = GLYPHS,
 ) -> AsyncGenerator[Stage]:
     """Alice talks to Bob, was put out of a group, and has lost the network."""
     bob, carol, phone = net.phone("bob"), net.phone("carol"), net.phone("alice")
@@ -23,7 +30,7 @@ async def at_the_airport(
     net.until(lambda: bool(phone.records(club)))
     settings = Settings(theme=theme)
     async with on_stage(
-        net, "alice", folder, sim=phone, size=size, settings=settings, has_no_color=has_no_color
+        net, "alice", folder, sim=phone, size=size, settings=settings, has_no_color=has_no_color, glyphs=glyphs
     ) as alice:
         for name in ("carol", "bob"):
             await alice.go_to(name)

@@ -12,7 +12,12 @@ from pathlib import Path
 from typing import Final
 
 import pytest
+from rich.cells import cell_len
+from rich.segment import Segment
+from textual.color import Color
 
+from examples.tui.ascii_only import AsciiOnly
+from examples.tui.glyphs import ASCII
 from examples.tui.themes import THEMES
 from tests.examples.tui.scene import at_the_airport
 from tests.examples.tui.stage import Stage
@@ -107,3 +112,27 @@ async def test_no_color_changes_no_letter_and_has_none(
     async with at_the_airport(net, tmp_path, size=(80, 24), has_no_color=True) as alice:
         check("conversation-80x24", alice)
         assert alice.colors() == set()
+
+
+async def test_a_terminal_with_ascii_has_nothing_else_on_any_screen(net: ChatNet, tmp_path: Path) -> None:
+    async with at_the_airport(net, tmp_path, size=(80, 24), glyphs=ASCII) as alice:
+        check("conversation-ascii-80x24", alice)
+        for key in ("f1", "ctrl+s", "ctrl+o", "ctrl+n", "ctrl+k", "ctrl+f", "f2", "ctrl+p"):
+            await alice.press(key)
+            assert alice.screen.isascii(), key
+            await alice.press("escape")
+        alice.app.say("something in passing")
+        await alice.settle()
+        assert alice.screen.isascii()
+        await alice.press("alt+1", "tab")
+        assert alice.screen.isascii()
+
+
+@pytest.mark.parametrize("drawn", ["─│╭╮╰╯┌┐└┘├┤", "▁▂▃▄▅▆▇█", "▌▐▔░", "←↑→↓·…", "🔎"])
+def test_what_is_drawn_is_as_wide_in_ascii(drawn: str) -> None:
+    (segment,) = AsciiOnly().apply([Segment(f"{drawn} café")], Color(0, 0, 0))
+
+    assert segment.text.isascii() is False, "what people write stays"
+    assert segment.text.endswith(" café")
+    assert segment.text.removesuffix(" café").isascii()
+    assert segment.cell_length == cell_len(f"{drawn} café")
