@@ -151,12 +151,17 @@ def posted(mirror: Mirror, send: frames.Send, sent: frames.Sent, rows: Mapping[b
 
 def rows_for(mirror: Mirror, batch: Sequence[Frame]) -> tuple[Span, ...]:
     """Which rows of the device's partition `receive` needs; those that are not there are new."""
-    spans: dict[Span, None] = {}
-    for conv, ids in _named(mirror, batch):
-        spans.update(dict.fromkeys(() if conv == ASIDES else chat_spans(conv)))
-        spans.update(dict.fromkeys(Span(key, key + b"\x00") for key in ids))
+    convs: dict[ConversationId, None] = {}
+    keys: dict[bytes, None] = {}
+    for conv, seen in _named(mirror, batch):
+        convs[conv] = None
+        for key in seen:
+            keys[key] = None
+    convs.pop(ASIDES, None)
+    spans = [span for conv in convs for span in chat_spans(conv)]
+    spans += [Span(key, key + b"\x00") for key in keys]
     if any(isinstance(frame, frames.Snapshot) and frame.is_last for frame in batch):
-        spans.update(dict.fromkeys((PROGRESSES, MEMBERSHIPS)))
+        spans += (PROGRESSES, MEMBERSHIPS)
     return tuple(spans)
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Final, TypeAlias
 
 from whisperkit.ids import ConversationId, ConversationSeq
 from whisperkit.partitions import Row
 from whisperkit.sync import frames
-from whisperkit.sync.chat import MEMBERSHIPS, Chat, chat_of, membership_key, rows_of
+from whisperkit.sync.chat import MAX_UNREAD, MEMBERSHIPS, Chat, chat_of, membership_key, rows_of
 from whisperkit.sync.cursor import Cursor, next_tag
 from whisperkit.sync.frames import Answer, EntryKind, Frame, StoredRow
 from whisperkit.sync.mirror_state import (
@@ -22,9 +23,19 @@ from whisperkit.sync.mirror_state import (
     seen_key,
 )
 
-__all__ = ["Turn"]
+__all__ = ["Turn", "with_messages"]
 
 _NO_CONVS: frozenset[ConversationId] = frozenset()
+
+# The table by what comes: an enumeration hashes slowly, and a tuple of them compares at native speed.
+_TAKEN_IN: Final[Mapping[type[object], tuple[Phase, ...]]] = {
+    kind: tuple(phase for phase, found in TRANSITIONS if found is kind) for _, kind in TRANSITIONS
+}
+
+_MESSAGES: Final = (EntryKind.MESSAGE, EntryKind.PLACEHOLDER)
+
+_Message: TypeAlias = tuple[ConversationSeq, bool]
+"""The seq of a message, and whether it counts as unread."""
 
 
 class Turn:
@@ -37,6 +48,8 @@ class Turn:
         self.now = now
         self.chats: dict[ConversationId, Chat] = {}
         self.loaded: dict[ConversationId, Chat] = {}
+        # Messages that are not worked into their conversations yet; `chat` and `result` do it, all of one at once.
+        self.messages: dict[ConversationId, list[_Message]] = {}
         self.seen: dict[bytes, bytes] = {}
         self.gone: list[bytes] = []
         self.arrived: list[Arrived] = []
@@ -48,10 +61,14 @@ class Turn:
         """A conversation as it is by now."""
         if conv not in self.chats:
             self.chats[conv] = self.loaded[conv] = chat_of(conv, self.rows)
+        if conv in self.messages:
+            self.chats[conv] = with_messages(self.chats[conv], self.messages.pop(conv))
         return self.chats[conv]
 
     def result(self) -> Synced:
         """All that was collected."""
+        for conv in list(self.messages):
+            self.chat(conv)
         self._follow()
         put = [Row(key, value) for key, value in self.seen.items()]
         delete = list(self.gone)
@@ -76,7 +93,7 @@ class Turn:
 
     def take(self, frame: Frame) -> None:
         """Take one frame, if it has a place in the present phase."""
-        if (self.mirror.phase, type(frame)) not in TRANSITIONS:
+        if self.mirror.phase not in _TAKEN_IN.get(type(frame), ()):
             return
         match frame:
             case frames.Entry():
@@ -157,29 +174,34 @@ class Turn:
     # ---- the inbox
 
     def _entry(self, entry: frames.Entry) -> None:
-        cursor, held = self.mirror.cursor, self.mirror.held
+        mirror = self.mirror
+        cursor, held = mirror.cursor, mirror.held
         if cursor is None or entry.seq <= cursor.seq:
             return
         if held:
             if entry.seq == held[-1].seq + 1 and len(held) < MAX_HELD:
-                self.mirror = self.mirror._replace(held=(*held, entry))
+                self.mirror = mirror._replace(held=(*held, entry))
             return
         # A number alone could match after the log lost its tail and grew another one.
         if entry.seq != cursor.seq + 1 or entry.tag != next_tag(cursor.tag, entry.message_id):
             self._ask()
             return
         if entry.kind is not EntryKind.ASIDE and self._must_wait(entry):
-            self.mirror = self.mirror._replace(held=(entry,))
+            self.mirror = mirror._replace(held=(entry,))
             self._fetch(entry.conv, entry.pull_upto)
             return
         self._apply(entry.conv, _row_of(entry))
-        frontier, head = Cursor(cursor.epoch, entry.seq, entry.tag), self.mirror.head
+        mirror = self.mirror
+        frontier, head = Cursor(cursor.epoch, entry.seq, entry.tag), mirror.head
         if head is None or head.seq < frontier.seq:
             head = frontier  # the server has more than it said when it last spoke of its head
-        self.mirror = self.mirror._replace(cursor=frontier, head=head, asked_at=None)
+        # Written out, because it is made for every entry (`_replace` costs three times as much).
+        self.mirror = Mirror(mirror.device, frontier, mirror.phase, head, mirror.since, None, *mirror[6:])
 
     def _must_wait(self, entry: frames.Entry) -> bool:
         """Whether rows that were not pushed belong before an entry. What was posted before the user came does not."""
+        if not entry.pull_upto:
+            return False
         chat = self.chat(entry.conv)
         is_first = entry.kind is EntryKind.ROSTER and chat.membership is None and not chat.progress.pulled_upto
         return entry.pull_upto > chat.progress.pulled_upto and not is_first
@@ -191,8 +213,13 @@ class Turn:
         if is_new:
             self.seen[key] = row.conv_seq.to_bytes(8, "big")
             self.arrived.append(Arrived(conv, row))
-        if row.kind is not EntryKind.ASIDE:
+        if row.kind in _MESSAGES:
+            self.messages.setdefault(conv, []).append((row.conv_seq, is_new and self._is_of_others(row)))
+        elif row.kind is not EntryKind.ASIDE:
             self.chats[conv] = self.chat(conv).with_row(row, device=self.mirror.device, is_new=is_new)
+
+    def _is_of_others(self, row: StoredRow) -> bool:
+        return row.sender is not None and row.sender.user != self.mirror.device.user
 
     def change_roster(self, conv: ConversationId, seq: ConversationSeq, change: frames.RosterChange) -> None:
         """Work in a change of this device's own."""
@@ -314,6 +341,20 @@ class Turn:
         if self.mirror.phase is not Phase.OFFLINE and followed != self.mirror.told:
             self.mirror = self.mirror._replace(told=followed)
             self.send.append(_follow(followed))
+
+
+def with_messages(chat: Chat, messages: Sequence[_Message]) -> Chat:
+    """What `Chat.with_row` makes of messages one after the other, at once: a copy of the badge for all of them."""
+    progress = chat.progress
+    latest = max(seq for seq, _ in messages)
+    unread = progress.unread
+    if new := [seq for seq, is_counted in messages if is_counted and seq > progress.read_upto]:
+        unread = (*unread, *new)[-MAX_UNREAD:]
+    return chat._replace(
+        progress=progress._replace(
+            pulled_upto=max(progress.pulled_upto, latest), head=max(progress.head, latest), unread=unread
+        )
+    )
 
 
 def _follow(convs: frozenset[ConversationId]) -> frames.Follow:
