@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import ClassVar, TypeAlias, cast
 
 import pytest
@@ -213,9 +213,9 @@ def order_at_laptop(lab: Lab) -> list[int]:
 class AppendsUnbound(Finisher):
     """Appends without the conversation in the commit: the last row of it in the inbox shall tell what is there."""
 
-    async def _append_together(self, copies: Copies, devices: list[DeviceId]) -> bool:
-        await self._append_apart(copies, devices, dropped_upto=0)
-        await self._skip(copies.conv, copies.row.seq)
+    async def _append_together(self, run: Sequence[Copies], devices: list[DeviceId]) -> bool:
+        await self._append_apart(run, devices, dropped_upto=0)
+        await self._skip(run[0].conv, run[-1].row.seq)
         return True
 
 

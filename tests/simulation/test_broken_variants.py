@@ -178,7 +178,7 @@ class OwnRowOnly(Finisher):
         read = finishing._ReadUnfinished  # pyright: ignore[reportPrivateUsage]
         page = await self._core.executor.run(read(self._core, conv, 0))
         for row in page.rows[-1:]:
-            await self._finish_row(conv, page, row)
+            await self._finish_run(conv, page, [row])
         return page.upto, page.head, False
 
 

@@ -2,8 +2,9 @@
 
 Any gateway or worker may finish any conversation at any time, any number of them at once. Everybody begins behind
 `fanned_out` and goes row by row, each by its own audience and strategy; therefore the last row of a conversation in
-an inbox is all the dedupe that the inbox needs, for ever. Where posts are fused, an append here carries the
-conversation in its commit, so that a row is appended only while it is unfinished (model m11).
+an inbox is all the dedupe that the inbox needs, for ever. Rows that follow each other and have one audience go together
+(`_runs`): an inbox is written once for all of them, and its device told once. Where posts are fused, an append here
+carries the conversation in its commit, so that a row is appended only while it is unfinished (model m11).
 """
 
 from __future__ import annotations
@@ -11,16 +12,18 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from typing import NamedTuple
+from itertools import count
+from typing import NamedTuple, TypeAlias
 
 from whisperkit import accounts
-from whisperkit.ids import ConversationId, ConversationSeq, DeviceId, UserId
+from whisperkit.ids import ConversationId, ConversationSeq, DeviceId, InboxSeq, UserId
 from whisperkit.partitions import Partition
 from whisperkit.service.audience import Members
 from whisperkit.service.codecs import ACCOUNT, CONVERSATION, INBOX
 from whisperkit.service.copies import Copies
 from whisperkit.service.core import Core
 from whisperkit.service.delivery import Deliverer
+from whisperkit.service.executor import MAX_TURN_ROWS
 from whisperkit.service.window import Delivery
 from whisperkit.service.working_set import Cold, Load, WorkingSet
 from whisperkit.stores import Mark
@@ -42,6 +45,8 @@ FANNED_OUT = "fanned_out"
 MAX_ROWS = 64
 # Inboxes that are written side by side where each is a commit of its own.
 MAX_AT_ONCE = 32
+# Rows that go into the inboxes together.
+MAX_RUN = 16
 RETRY_S = 1.0
 # Members named in welcomes, all newcomers of a row together: 4 MB. Beyond it they learn the list from a snapshot.
 MAX_WELCOME = 100_000
@@ -126,9 +131,9 @@ class Finisher:
         """Finish one page of rows. Returns where it got to, the head, and whether somebody came between."""
         marks = {} if self._core.spans_partitions else await self._marks(conv)
         page: _Page = await self._core.executor.run(_ReadUnfinished(self._core, conv, marks.get(FANNED_OUT, 0)))
-        for row in page.rows:
-            if not await self._finish_row(conv, page, row):
-                return row.seq - 1, page.head, True
+        for run in _runs(page.rows):
+            if not await self._finish_run(conv, page, run):
+                return run[0].seq - 1, page.head, True
         if not page.rows or page.rows[-1].seq < page.upto:
             await self._skip(conv, page.upto)
         return page.upto, page.head, False
@@ -144,19 +149,19 @@ class Finisher:
         name = conversations.partition(conv)
         return dict((await self._core.stores.marks.marks([name])).get(name, {}))
 
-    async def _finish_row(self, conv: ConversationId, page: _Page, row: PostRow) -> bool:
-        """Give a row to its audience and raise `fanned_out` over it. False: the conversation moved meanwhile."""
-        if row.change is not None:
-            await self._tell_members(conv, row)
-        users = _audience(page.members, row)
+    async def _finish_run(self, conv: ConversationId, page: _Page, rows: Sequence[PostRow]) -> bool:
+        """Give rows to their audience and raise `fanned_out` over them. False: the conversation moved meanwhile."""
+        if rows[0].change is not None:
+            await self._tell_members(conv, rows[0])
+        users = _audience(page.members, rows[0])
         lists = self._core.device_lists
         while missing := lists.missing(users):  # again, if one was forgotten while others were read
             await lists.fetch(missing)
-        devices = lists.devices(users, but=row.sender)
-        copies = Copies(conv, _with_welcome(conv, page.members, row, devices))
+        devices = lists.devices(users)
+        run = [Copies(conv, _with_welcome(conv, page.members, row, devices)) for row in rows]
         if self._core.spans_partitions:
-            return await self._append_together(copies, devices)
-        await self._append_apart(copies, devices, dropped_upto=page.fanned_out)
+            return await self._append_together(run, devices)
+        await self._append_apart(run, devices, dropped_upto=page.fanned_out)
         return True
 
     async def _tell_members(self, conv: ConversationId, row: PostRow) -> None:
@@ -168,12 +173,12 @@ class Finisher:
         run = self._core.executor.run
         await self._core.runtime.gather([partial(run, call) for call in calls], limit=MAX_AT_ONCE)
 
-    async def _append_together(self, copies: Copies, devices: list[DeviceId]) -> bool:
+    async def _append_together(self, run: Sequence[Copies], devices: list[DeviceId]) -> bool:
         """Batch after batch, each in one commit with the conversation; the last one raises `fanned_out`."""
-        batches = list(self._batches(copies, devices)) or [[]]
+        batches = list(self._batches(run, devices)) or [[]]
         for number, batch in enumerate(batches, 1):
-            batched = await self._core.executor.run(_AppendBatch(copies, batch, is_last=number == len(batches)))
-            if batched is None:  # all of the row is there
+            batched = await self._core.executor.run(_AppendBatch(run, batch, is_last=number == len(batches)))
+            if batched is None:  # the first row is finished, or all are
                 self._core.hook.repeated("inbox", len(batch))
                 return False
             self._tell(batched)
@@ -185,39 +190,68 @@ class Finisher:
         if batch.repeats:
             self._core.hook.repeated("inbox", batch.repeats)
 
-    async def _append_apart(self, copies: Copies, devices: list[DeviceId], *, dropped_upto: int) -> None:
+    async def _append_apart(self, run: Sequence[Copies], devices: list[DeviceId], *, dropped_upto: int) -> None:
         """Each inbox in a commit of its own; then the mark."""
-        row = copies.row
+        conv, before, upto = run[0].conv, run[0].row.seq - 1, run[-1].row.seq
 
-        async def append(device: DeviceId) -> None:
-            self._tell(await self._core.executor.run(_AppendOne(copies, device)))
+        async def append(device: DeviceId, owed: Owed) -> None:
+            self._tell(await self._core.executor.run(_AppendOne(device, owed)))
 
-        await self._core.runtime.gather([partial(append, device) for device in devices], limit=MAX_AT_ONCE)
-        name = conversations.partition(copies.conv)
-        await self._core.stores.marks.raise_marks([Mark(name, FANNED_OUT, row.seq)])
-        known, were_own = self._known.get(copies.conv, (0, False))
-        if row.seq > known:
-            # Rows between the head's `fanned_out` and this one that somebody else finished may have to stay.
-            is_next = row.seq - 1 <= dropped_upto or (were_own and row.seq - 1 == known)
-            self._known.pop(copies.conv, None)
-            self._known[copies.conv] = row.seq, row.is_own_only and is_next
+        appends = [partial(append, device, owed) for device in devices if (owed := _owed(run, device))]
+        await self._core.runtime.gather(appends, limit=MAX_AT_ONCE)
+        await self._core.stores.marks.raise_marks([Mark(conversations.partition(conv), FANNED_OUT, upto)])
+        known, were_own = self._known.get(conv, (0, False))
+        if upto > known:
+            # Rows between the head's `fanned_out` and these that somebody else finished may have to stay.
+            is_next = before <= dropped_upto or (were_own and before == known)
+            self._known.pop(conv, None)
+            self._known[conv] = upto, is_next and all(copies.row.is_own_only for copies in run)
             if len(self._known) > self._core.config.max_cached_heads:
                 del self._known[next(iter(self._known))]
 
-    def _batches(self, copies: Copies, devices: Sequence[DeviceId]) -> Iterator[list[tuple[DeviceId, Item]]]:
+    def _batches(self, run: Sequence[Copies], devices: Sequence[DeviceId]) -> Iterator[list[tuple[DeviceId, Owed]]]:
         limits = self._core.config.fanout
-        batch: list[tuple[DeviceId, Item]] = []
-        size = 0
+        batch: list[tuple[DeviceId, Owed]] = []
+        entries = size = 0
         for device in devices:
-            item = copies.item(device)
-            cost = 64 if item.is_shared else len(item.tail)
-            if batch and (len(batch) >= limits.batch_devices or size + cost > limits.batch_bytes):
+            owed = _owed(run, device)
+            if not owed:
+                continue  # it sent all of them
+            cost = sum([64 if item.is_shared else len(item.tail) for _, item in owed])
+            is_full = len(batch) >= limits.batch_devices or entries + len(owed) > MAX_TURN_ROWS
+            if batch and (is_full or size + cost > limits.batch_bytes):
                 yield batch
-                batch, size = [], 0
-            batch.append((device, item))
+                batch, entries, size = [], 0, 0
+            batch.append((device, owed))
+            entries += len(owed)
             size += cost
         if batch:
             yield batch
+
+
+Owed: TypeAlias = Sequence[tuple[Copies, Item]]
+"""What one inbox is owed of a run, in order."""
+
+
+def _owed(run: Sequence[Copies], device: DeviceId) -> Owed:
+    """What the device did not send itself."""
+    return [(copies, copies.item(device)) for copies in run if copies.row.sender != device]
+
+
+def _runs(rows: Sequence[PostRow]) -> Iterator[Sequence[PostRow]]:
+    """Rows without a hole, and with one audience: a change of members stands alone, and so do pulled rows."""
+    run: list[PostRow] = []
+    for row in rows:
+        if run and not (_is_plain(run[-1]) and _is_plain(row) and row.seq == run[-1].seq + 1 and len(run) < MAX_RUN):
+            yield run
+            run = []
+        run.append(row)
+    if run:
+        yield run
+
+
+def _is_plain(row: PostRow) -> bool:
+    return row.change is None and row.strategy.is_pushed
 
 
 def owed_of(waiting: Iterable[Sequence[Wanted]], *, now: float) -> tuple[int, float]:
@@ -247,7 +281,7 @@ def _with_welcome(conv: ConversationId, members: Members, row: PostRow, devices:
         return row
     added = frozenset(row.change.added)
     there = members.members_at(row.seq) if row.strategy.is_pushed else []
-    newcomers = [device for device in devices if device.user in added]
+    newcomers = [device for device in devices if device.user in added and device != row.sender]
     if row.strategy.is_pushed and (len(there) <= len(added) or len(newcomers) * len(there) > MAX_WELCOME):
         return row
     item = encode_item(SnapshotItem(conv, row.seq, row.seq, row.strategy, tuple(there), ConversationSeq(0)))
@@ -309,50 +343,55 @@ class _Skip:
 
 
 class _Batch:
-    """Inboxes that one row was given to: what is new in them, and how many had it."""
+    """Inboxes that a run was given to: what is new in them, and how many entries they had."""
 
     def __init__(self) -> None:
         self.deliveries: list[tuple[DeviceId, Delivery]] = []
         self.repeats = 0
 
-    def append(self, work: WorkingSet, copies: Copies, device: DeviceId, name: Partition, item: Item) -> None:
-        """Append to an inbox unless the row is there; an inbox that is closed counts as done."""
-        last = work.row(name, INBOX, inboxes.last_seq_key(copies.conv))
+    def append(self, work: WorkingSet, device: DeviceId, name: Partition, owed: Owed) -> None:
+        """Append to an inbox what is not there yet; one that is closed counts as done."""
+        conv = owed[0][0].conv
+        last = work.row(name, INBOX, inboxes.last_seq_key(conv))
         last_seq = None if last is None else inboxes.decode_last_seq(last)
         state = work.state(name, INBOX)
-        step = inboxes.append(state, (item,), conv=copies.conv, last_seq=last_seq)
-        if not isinstance(step.answer, Appended):
+        step = inboxes.append(state, [item for _, item in owed], conv=conv, last_seq=last_seq)
+        appended = step.answer
+        if not isinstance(appended, Appended):
             return
-        if not step.answer.items:
-            self.repeats += 1
+        there = len(owed) - len(appended.items)  # the first of them: rows come in order
+        self.repeats += there
+        if not appended.items:
             return
         work.apply(name, step)
-        self.deliveries.append((device, copies.delivery(item, step.state.seq, step.answer.tags[-1])))
+        for seq, (copies, item), tag in zip(count(appended.after + 1), owed[there:], appended.tags, strict=False):
+            self.deliveries.append((device, copies.delivery(item, InboxSeq(seq), tag)))
 
 
 class _AppendBatch:
-    """Appends one row to many inboxes in one commit, on condition that it is unfinished."""
+    """Appends a run to many inboxes in one commit, on condition that none of it is finished."""
 
-    def __init__(self, copies: Copies, batch: list[tuple[DeviceId, Item]], *, is_last: bool) -> None:
-        self.lane: Partition = conversations.partition(copies.conv)
-        self._copies = copies
-        self._batch = [(device, inboxes.partition(device), item) for device, item in batch]
+    def __init__(self, run: Sequence[Copies], batch: list[tuple[DeviceId, Owed]], *, is_last: bool) -> None:
+        self.lane: Partition = conversations.partition(run[0].conv)
+        self._conv = run[0].conv
+        self._rows = [copies.row for copies in run]
+        self._batch = [(device, inboxes.partition(device), owed) for device, owed in batch]
         self._is_last = is_last
 
     def run(self, work: WorkingSet) -> _Batch | None:
-        conv, row = self._copies.conv, self._copies.row
         state = work.state(self.lane, CONVERSATION)
-        if state.fanned_out >= row.seq:
+        if state.fanned_out >= self._rows[0].seq:
             return None
-        key = inboxes.last_seq_key(conv)
+        key = inboxes.last_seq_key(self._conv)
         cold = [Load(name, INBOX, keys=(key,)) for _, name, _ in self._batch if work.missing_keys(name, INBOX, [key])]
         if cold:
             raise Cold(*cold)
         batch = _Batch()
-        for device, name, item in self._batch:
-            batch.append(work, self._copies, device, name, item)
+        for device, name, owed in self._batch:
+            batch.append(work, device, name, owed)
         if self._is_last:
-            step = conversations.raise_fanned_out(state, row.seq, is_own_only=row.is_own_only)
+            is_own_only = all(row.is_own_only for row in self._rows)
+            step = conversations.raise_fanned_out(state, self._rows[-1].seq, is_own_only=is_own_only)
             work.apply(self.lane, step)
         else:
             work.touch(self.lane)
@@ -360,17 +399,17 @@ class _AppendBatch:
 
 
 class _AppendOne:
-    """Appends one row to one inbox."""
+    """Appends a run to one inbox."""
 
-    def __init__(self, copies: Copies, device: DeviceId) -> None:
+    def __init__(self, device: DeviceId, owed: Owed) -> None:
         self.lane: Partition = inboxes.partition(device)
-        self._copies = copies
         self._device = device
+        self._owed = owed
 
     def run(self, work: WorkingSet) -> _Batch:
         work.state(self.lane, INBOX)
         batch = _Batch()
-        batch.append(work, self._copies, self._device, self.lane, self._copies.item(self._device))
+        batch.append(work, self._device, self.lane, self._owed)
         return batch
 
 
