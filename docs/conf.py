@@ -25,6 +25,7 @@ extensions = [
     "examples_tables",
     "ratchet_figures",
     "reference",
+    "server_figures",
     "state_table",
 ]
 exclude_patterns = ["_build"]

@@ -170,6 +170,8 @@ _OURS: Final[Mapping[str, str]] = {
 _HELPERS: Final = frozenset(
     (
         "whisperkit/ids.py",
+        "whisperkit/accounts.py",
+        "whisperkit/sync/frames.py",
         "whisperkit/partitions.py",
         "whisperkit/packing.py",
         "whisperkit/stores/",

@@ -44,6 +44,8 @@ class Peer(NamedTuple):
         missing: Why it cannot play, or `None`; told whether to install what is not there.
         running: Starts it with its files in a folder, and stops it.
         only: The rows that it plays; all, if there are none.
+        window: A longer one than that of the row, where messages come in bursts: an archive that syncs each of them
+            hands on hundreds together, seconds apart.
     """
 
     key: str
@@ -55,6 +57,7 @@ class Peer(NamedTuple):
     missing: Callable[[bool], str | None]
     running: Callable[[Path], AbstractContextManager[Running]]
     only: Sequence[str] = ()
+    window: tuple[float, float] | None = None
 
 
 # ---- what is there ---------------------------------------------------------------------------------------------------
@@ -244,8 +247,9 @@ def _socketio(folder: Path) -> AbstractContextManager[Running]:
 
 
 _NOTHING: Final = "nothing"
-_ARCHIVED: Final = "the message in an archive in SQLite, as the server sets it: not synced with the answer"
+_ARCHIVED: Final = "the message in an archive in SQLite, as the server sets SQLite"
 _ARCHIVES: Final = ("pairs-50",)
+_BURSTS: Final = (5.0, 20.0)
 
 PEERS: Final = (
     Peer(
@@ -288,6 +292,7 @@ PEERS: Final = (
         partial(_debian_missing, ["ejabberd", "erlang-p1-sqlite3"]),
         partial(_ejabberd, True),
         only=_ARCHIVES,
+        window=_BURSTS,
     ),
     Peer(
         "prosody",
@@ -309,6 +314,7 @@ PEERS: Final = (
         partial(_debian_missing, ["prosody", "lua-dbi-sqlite3"]),
         partial(_prosody, True),
         only=_ARCHIVES,
+        window=_BURSTS,
     ),
     Peer(
         "socketio",

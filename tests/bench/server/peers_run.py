@@ -126,7 +126,8 @@ def run_peers(
 def _play(peer: Peer, row: PeerRow, results: Json, shown: Json, folder: Path, say: Callable[[str], None]) -> None:
     try:
         with TemporaryDirectory(dir=folder, ignore_cleanup_errors=True) as place, peer.running(Path(place)) as server:
-            results[peer.key] = played(f"{peer.measures}{row.measure}", dict(row.arguments), server)
+            arguments = {**row.arguments, **({} if peer.window is None else {"window": peer.window})}
+            results[peer.key] = played(f"{peer.measures}{row.measure}", arguments, server)
     except (FailedError, RuntimeError) as error:
         if peer.key in (OURS, RELAY):
             raise FailedError(f"{peer.title}: {error}") from error
