@@ -164,13 +164,15 @@ async def test_hot_heads_are_answered_without_a_turn_of_the_loop(path: Path) -> 
 
 
 @pytest.mark.anyio
-async def test_a_head_has_names_for_its_fields_whether_it_was_written_or_read(path: Path) -> None:
+async def test_heads_and_rows_have_names_for_their_fields_whether_written_or_read(path: Path) -> None:
     async with open_sqlite(path) as store:
-        await store.commit([change(ONE, 0)])
+        await store.commit([change(ONE, 0, 7)])
         written = (await store.heads([ONE]))[ONE]
 
     async with open_sqlite(path) as store:
         read = (await store.heads([ONE]))[ONE]
+        row = (await store.rows(ONE, [EVERYTHING], limit=9))[0]
+    assert (type(row), row.key, row.value) == (Row, seq_key(b"e/", 7), b"x")
     assert (type(written), written.version, written.state) == (Head, 1, b"1")
     assert (type(read), read) == (Head, written)
 
