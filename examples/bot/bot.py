@@ -23,6 +23,7 @@ from examples.net.signals import stop_signals
 from examples.net.websocket_link import connect
 from examples.server.app import open_server
 from examples.server.serve import EXIT_CONFIG, EXIT_INTERRUPTED, EXIT_OK, EXIT_UNAVAILABLE
+from examples.waiting import waiting
 from whisperkit.client import Client
 from whisperkit.client.events import ConnectionState
 from whisperkit.errors import StoreError, TransportError
@@ -124,13 +125,14 @@ def run_bot(name: str, *, url: str, folder: Path, friends: Sequence[str] = (), i
 async def _run(name: str, url: str, folder: Path, friends: Sequence[str], *, is_serving: bool) -> int:
     with stop_signals() as stop:
         async with AsyncExitStack() as stack:
-            if is_serving:
-                server = await stack.enter_async_context(open_server(load_config(environ=os.environ)))
-                url = server.url
-            store = await stack.enter_async_context(open_sqlite(folder / f"{name}.bot.db"))
-            client = await stack.enter_async_context(
-                Client(store, DeviceId.named(name, 1), connect=connect(url), name=name, keeps_unhandled=True)
-            )
+            with waiting(f"opening {name}"):
+                if is_serving:
+                    server = await stack.enter_async_context(open_server(load_config(environ=os.environ)))
+                    url = server.url
+                store = await stack.enter_async_context(open_sqlite(folder / f"{name}.bot.db"))
+                client = await stack.enter_async_context(
+                    Client(store, DeviceId.named(name, 1), connect=connect(url), name=name, keeps_unhandled=True)
+                )
             working = asyncio.create_task(_work(client, friends, f"{name} answers at {url}"))
             leaving = asyncio.create_task(_sent_away(client))
             await asyncio.wait((stop, working, leaving), return_when=asyncio.FIRST_COMPLETED)

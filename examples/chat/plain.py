@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
+from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -28,6 +29,7 @@ from examples.chat.trust import invitation
 from examples.chat.typed import TypedLines
 from examples.device import Phone, open_phone
 from examples.logs import set_up_logging
+from examples.waiting import waiting
 from whisperkit.client.events import ConnectionState
 
 __all__ = ["chat"]
@@ -52,9 +54,12 @@ def chat(name: str, *, url: str, folder: Path, number: int, lock: Lock, wait_s: 
 
 
 async def _run(name: str, url: str, folder: Path, number: int, lock: Lock, wait_s: float) -> int:
-    async with open_phone(folder, name, url=url, lock=lock, number=number, is_linked=number > 1) as phone:
-        names = Names(name, phone.store)
-        await names.load()
+    async with AsyncExitStack() as stack:
+        with waiting(f"opening {name}.{number}", is_plain=True):
+            opening = open_phone(folder, name, url=url, lock=lock, number=number, is_linked=number > 1)
+            phone = await stack.enter_async_context(opening)
+            names = Names(name, phone.store)
+            await names.load()
         columns = partial(room_for_qr, sys.stdout)
         screen = Screen(phone.client, names, say=_say, wall_ms=_wall_ms, columns=columns)
         commands = Commands(phone, names, screen, folder=Path())
@@ -95,10 +100,11 @@ async def _read(commands: Commands) -> bool:
 async def _finish(phone: Phone, commands: Commands, *, is_script: bool, wait_s: float) -> int:
     """Let the last lines go out, and say what has not."""
     deadline = time.monotonic() + wait_s
-    while (unsent := await commands.unsent()) and time.monotonic() < deadline:
-        if not is_script and phone.client.state is not ConnectionState.LIVE:
-            break
-        await asyncio.sleep(_LOOK_S)
+    with waiting(f"sending what is left, for at most {wait_s:g} s", is_plain=True):
+        while (unsent := await commands.unsent()) and time.monotonic() < deadline:
+            if not is_script and phone.client.state is not ConnectionState.LIVE:
+                break
+            await asyncio.sleep(_LOOK_S)
     if unsent:
         print(f"{unsent} not sent yet; they go out the next time", file=sys.stderr)
     if not is_script:

@@ -56,8 +56,9 @@ def bad(name: str, found: str, *, fix: str) -> Finding:
     return Finding(name, State.FAIL, found, fix)
 
 
-def show(findings: Sequence[Finding], stream: TextIO, *, is_coloured: bool) -> None:
-    """Write a line for each finding, what to do below it, and the counts at the end."""
+def show(findings: Iterable[Finding], stream: TextIO, *, is_coloured: bool) -> list[Finding]:
+    """Write a line for each finding when it comes, what to do below it, and the counts at the end; returns them all."""
+    shown: list[Finding] = []
     for finding in findings:
         word = f"{finding.state.value:<4}"
         if is_coloured:
@@ -65,9 +66,12 @@ def show(findings: Sequence[Finding], stream: TextIO, *, is_coloured: bool) -> N
         _write(stream, f"{word}  {finding.name:<{_NAME_COLUMNS}}{finding.found}")
         if finding.fix:
             _write(stream, f"      fix: {finding.fix}")
-    counts = _counts(findings)
+        stream.flush()
+        shown.append(finding)
+    counts = _counts(shown)
     warnings = f"{counts['warn']} warning{'' if counts['warn'] == 1 else 's'}"
     _write(stream, f"{counts['ok']} ok, {warnings}, {counts['fail']} failed")
+    return shown
 
 
 def _write(stream: TextIO, line: str) -> None:

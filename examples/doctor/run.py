@@ -18,6 +18,7 @@ from examples.doctor.machine import (
     check_terminal,
     machine_here,
 )
+from examples.waiting import waiting
 
 __all__ = ["EXIT_FAILED", "EXIT_OK", "examine", "run_doctor"]
 
@@ -27,12 +28,23 @@ EXIT_FAILED: Final = 1
 
 def run_doctor(config_path: Path | None, *, is_json: bool) -> int:
     """Look at everything; returns the exit code: 1 if something fails."""
-    findings = list(examine(config_path, os.environ, machine_here()))
+    looking = examine(config_path, os.environ, machine_here())
     if is_json:
+        findings = list(looking)
         show_json(findings, sys.stdout)
     else:
-        show(findings, sys.stdout, is_coloured=is_coloured(sys.stdout))
+        findings = show(_one_by_one(looking), sys.stdout, is_coloured=is_coloured(sys.stdout))
     return EXIT_FAILED if any(finding.state is State.FAIL for finding in findings) else EXIT_OK
+
+
+def _one_by_one(findings: Iterator[Finding]) -> Iterator[Finding]:
+    """Each as soon as it is found: on a slow disk one may be waited for."""
+    while True:
+        with waiting("looking"):
+            found = next(findings, None)
+        if found is None:
+            return
+        yield found
 
 
 def examine(config_path: Path | None, environ: Mapping[str, str], machine: Machine) -> Iterator[Finding]:

@@ -6,6 +6,7 @@ import asyncio
 import os
 import sys
 import time
+from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -20,6 +21,7 @@ from examples.tui.app import ChatApp
 from examples.tui.glyphs import ASCII, GLYPHS, glyphs_for
 from examples.tui.legacy_keys import understand_old_alt
 from examples.tui.settings import Settings
+from examples.waiting import waiting
 from whisperkit.client.events import ConnectionState
 
 __all__ = ["chat_on_screen"]
@@ -52,9 +54,12 @@ def chat_on_screen(
 async def _run(name: str, url: str, folder: Path, number: int, lock: Lock, wait_s: float, settings: Settings) -> int:
     understand_old_alt()
     chosen = {"ascii": ASCII, "unicode": GLYPHS}.get(settings.glyphs) or glyphs_for(sys.stdout.encoding)
-    async with open_phone(folder, name, url=url, lock=lock, number=number, is_linked=number > 1) as phone:
-        names = Names(name, phone.store)
-        await names.load()
+    async with AsyncExitStack() as stack:
+        with waiting(f"opening {name}.{number}"):
+            opening = open_phone(folder, name, url=url, lock=lock, number=number, is_linked=number > 1)
+            phone = await stack.enter_async_context(opening)
+            names = Names(name, phone.store)
+            await names.load()
         app = ChatApp(
             phone,
             names,
@@ -78,11 +83,13 @@ async def _run(name: str, url: str, folder: Path, number: int, lock: Lock, wait_
         if code == EXIT_REFUSED:
             print(f"{name} {NAME_TAKEN}", file=sys.stderr)
             return EXIT_REFUSED
-        deadline = time.monotonic() + wait_s
-        while (unsent := await app.commands.unsent()) and time.monotonic() < deadline:
-            if phone.client.state is not ConnectionState.LIVE:
-                break
-            await asyncio.sleep(_LOOK_S)
+        deadline, at_first = time.monotonic() + wait_s, await app.commands.unsent()
+        with waiting("sending", total=at_first) as advance:
+            while (unsent := await app.commands.unsent()) and time.monotonic() < deadline:
+                if phone.client.state is not ConnectionState.LIVE:
+                    break
+                advance(at_first - unsent)
+                await asyncio.sleep(_LOOK_S)
         if unsent:
             print(f"{unsent} not sent yet; they go out the next time", file=sys.stderr)
         return EXIT_OK

@@ -283,8 +283,7 @@ def test_whoever_reads_only_the_beginning_ends_it(server: Server, tmp_path: Path
         process.stdin.write("/help\n")
         process.stdin.flush()
 
-        assert process.wait(timeout=PATIENCE_S) == 0
-        assert process.stderr.read() == ""
+        assert (process.wait(timeout=PATIENCE_S), process.stderr.read()) == (0, "")
 
 
 def test_a_passphrase_is_asked_for_and_another_one_opens_nothing(client: Open) -> None:
