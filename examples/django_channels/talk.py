@@ -16,6 +16,7 @@ import httpx
 
 from examples.load.device import FrameDevice
 from examples.net.websocket_link import connect
+from examples.talking import run_talk, typed_lines
 from whisperkit.errors import TransportError
 from whisperkit.ids import DeviceId
 from whisperkit.sync.frames import Entry, EntryKind
@@ -152,27 +153,19 @@ async def _talk(name: str, room: str, url: str = URL) -> None:
         print(f"{name} is in {room}: {', '.join(sorted(screen.names.values()))}", flush=True)
         hearing = asyncio.create_task(screen.run())
         number = 1
-        while line := (await asyncio.to_thread(sys.stdin.readline)):
+        async for line in typed_lines():
             if line.startswith("/add "):
                 screen.names = await person.add(room, line[5:].strip())
                 print(f"in {room}: {', '.join(sorted(screen.names.values()))}", flush=True)
-            elif line.strip():
-                await person.post_until_answered(room, number, line.strip())
+            else:
+                await person.post_until_answered(room, number, line)
                 number += 1
         hearing.cancel()
 
 
 def main(arguments: Sequence[str]) -> int:
     """Talk until the input ends; returns the exit code."""
-    if not 2 <= len(arguments) <= 3:
-        print("usage: python -m examples.django_channels.talk NAME ROOM [URL]", file=sys.stderr)
-        return 2
-    try:
-        asyncio.run(_talk(*arguments))
-    except TransportError as error:
-        print(error, file=sys.stderr)
-        return 69
-    return 0
+    return run_talk(_talk, arguments, "python -m examples.django_channels.talk NAME ROOM [URL]")
 
 
 if __name__ == "__main__":

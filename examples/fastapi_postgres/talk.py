@@ -16,11 +16,12 @@ import httpx
 
 from examples.adapters.sqlite import open_sqlite
 from examples.net.websocket_link import connect
+from examples.talking import run_talk, sent, typed_lines
 from whisperkit.client import Client
 from whisperkit.client.content import Text
 from whisperkit.client.events import Recorded
 from whisperkit.errors import TransportError
-from whisperkit.ids import ConversationId, DeviceId, UserId
+from whisperkit.ids import ConversationId, DeviceId, MessageId, UserId
 from whisperkit.stores import PartitionStore
 from whisperkit.transport import Link
 
@@ -133,25 +134,19 @@ async def _talk(name: str, room: str, url: str = URL) -> None:
             await client.wait_live(timeout_s=10.0)
             print(f"{name} is in {room}: {', '.join(await person.enter(room))}", flush=True)
             hearing = asyncio.create_task(_hear(client, person.names))
-            while line := await asyncio.to_thread(sys.stdin.readline):
+            last: MessageId | None = None
+            async for line in typed_lines():
                 if line.startswith("/add "):
                     print(f"in {room}: {', '.join(await person.add(room, line[5:].strip()))}", flush=True)
-                elif line.strip():
-                    await client.send(ConversationId(room), line.strip())
+                else:
+                    last = await client.send(ConversationId(room), line)
+            await sent(client, ConversationId(room), last)
             hearing.cancel()
 
 
 def main(arguments: Sequence[str]) -> int:
     """Talk until the input ends; returns the exit code."""
-    if not 2 <= len(arguments) <= 3:
-        print("usage: python -m examples.fastapi_postgres.talk NAME ROOM [URL]", file=sys.stderr)
-        return 2
-    try:
-        asyncio.run(_talk(*arguments))
-    except TransportError as error:
-        print(error, file=sys.stderr)
-        return 69
-    return 0
+    return run_talk(_talk, arguments, "python -m examples.fastapi_postgres.talk NAME ROOM [URL]")
 
 
 if __name__ == "__main__":

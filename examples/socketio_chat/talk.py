@@ -16,9 +16,10 @@ import socketio
 from socketio.exceptions import SocketIOError
 
 from examples.adapters.sqlite import open_sqlite
+from examples.talking import run_talk, sent, typed_lines
 from whisperkit.client import Client
 from whisperkit.errors import TransportError
-from whisperkit.ids import DeviceId, UserId
+from whisperkit.ids import DeviceId, MessageId, UserId
 from whisperkit.stores import PartitionStore
 from whisperkit.transport import Link
 
@@ -149,23 +150,16 @@ async def _talk(name: str, other: str, url: str = URL) -> None:
             await _wait_for(client, other)
             chat = await client.direct(UserId.named(other))
             print(f"{name} talks with {other}", flush=True)
-            while line := await asyncio.to_thread(sys.stdin.readline):
-                if line.strip():
-                    await client.send(chat, line.strip())
+            last: MessageId | None = None
+            async for line in typed_lines():
+                last = await client.send(chat, line)
+            await sent(client, chat, last)
             hearing.cancel()
 
 
 def main(arguments: Sequence[str]) -> int:
     """Talk until the input ends; returns the exit code."""
-    if not 2 <= len(arguments) <= 3:
-        print("usage: python -m examples.socketio_chat.talk NAME OTHER [URL]", file=sys.stderr)
-        return 2
-    try:
-        asyncio.run(_talk(*arguments))
-    except TransportError as error:
-        print(error, file=sys.stderr)
-        return 69
-    return 0
+    return run_talk(_talk, arguments, "python -m examples.socketio_chat.talk NAME OTHER [URL]")
 
 
 if __name__ == "__main__":

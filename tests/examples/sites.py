@@ -19,7 +19,7 @@ from whisperkit.ids import DeviceId
 from whisperkit.sync.codec import encode_json
 from whisperkit.sync.frames import PROTOCOL_VERSION, Hello
 
-__all__ = ["Site", "answer_in_json", "connected", "json_hello", "until"]
+__all__ = ["Site", "answer_in_json", "connected", "json_hello", "talk", "until"]
 
 
 class Site:
@@ -102,6 +102,12 @@ async def until(is_so: Callable[[], bool]) -> None:
     with anyio.fail_after(PATIENCE_S):
         while not is_so():  # noqa: ASYNC110  # what is waited for is another process
             await anyio.sleep(0.01)
+
+
+def talk(module: str, *arguments: str, typed: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Let somebody say something with a program, and end."""
+    command = [sys.executable, "-m", module, *arguments]
+    return subprocess.run(command, env=environment(), cwd=folder, input=typed, capture_output=True, text=True)
 
 
 def json_hello(device: DeviceId) -> str:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import subprocess
-import sys
 from collections.abc import AsyncGenerator, Generator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -15,8 +13,7 @@ import pytest
 from examples.django_channels.talk import Person
 from examples.load.device import FrameDevice
 from examples.net.websocket_link import connect
-from tests.examples.processes import environment
-from tests.examples.sites import Site, answer_in_json, connected, until
+from tests.examples.sites import Site, answer_in_json, connected, talk, until
 from whisperkit.errors import TransportError
 from whisperkit.ids import ConversationId
 from whisperkit.sync.codec import decode
@@ -187,16 +184,8 @@ async def test_a_page_in_a_browser_speaks_json_in_text(site: Site) -> None:
 
 
 def test_its_second_command_talks(site: Site, tmp_path: Path) -> None:
-    talk = [sys.executable, "-m", f"{MODULE}.talk"]
     one, other = (
-        subprocess.run(
-            [*talk, name, "lobby", site.url],
-            env=environment(),
-            cwd=tmp_path,
-            input="hello\n/add olga\n",
-            capture_output=True,
-            text=True,
-        )
+        talk(f"{MODULE}.talk", name, "lobby", site.url, typed="hello\n/add olga\n", folder=tmp_path)
         for name in ("olga", "paul")
     )
 

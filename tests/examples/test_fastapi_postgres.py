@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
-import sys
 from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,8 +15,8 @@ import pytest
 
 from examples.fastapi_postgres.talk import Person
 from examples.net.websocket_link import connect
-from tests.examples.processes import PATIENCE_S, environment
-from tests.examples.sites import Site, answer_in_json
+from tests.examples.processes import PATIENCE_S
+from tests.examples.sites import Site, answer_in_json, talk
 from whisperkit.client.content import Text
 from whisperkit.client.events import Recorded
 from whisperkit.errors import TransportError
@@ -211,13 +210,9 @@ def test_its_two_commands_start_it_and_talk(database: str, tmp_path: Path) -> No
     back_end = Site("-m", "examples.fastapi_postgres", settings={"DATABASE_URL": database})
     try:
         back_end.start()
-        talk = [sys.executable, "-m", "examples.fastapi_postgres.talk", "ivy", "lobby", back_end.url]
-        one, again = (
-            subprocess.run(talk, env=environment(), cwd=tmp_path, input="hello\n", capture_output=True, text=True)
-            for _ in range(2)
-        )
-        talk[3] = "jan"
-        stranger = subprocess.run(talk, env=environment(), cwd=tmp_path, input="", capture_output=True, text=True)
+        program = partial(talk, "examples.fastapi_postgres.talk", folder=tmp_path)
+        one, again = (program("ivy", "lobby", back_end.url, typed="hello\n") for _ in range(2))
+        stranger = program("jan", "lobby", back_end.url, typed="")
         code, _ = back_end.stop()
     finally:
         back_end.kill()

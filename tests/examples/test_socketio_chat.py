@@ -211,9 +211,9 @@ def test_its_second_command_talks(site: Site, tmp_path: Path) -> None:
             assert joe.stdout is not None
             assert joe.stdout.readline() == "joe talks with ivy\n"
             joe.stdin.write("hello ivy\n")
-            joe.stdin.flush()
-            assert {ivy.stdout.readline() for _ in range(2)} == {"ivy talks with joe\n", "joe: hello ivy\n"}
-            joe.stdin.close()
+            joe.stdin.close()  # at once: it ends when all is sent
+            assert joe.wait(timeout=PATIENCE_S) == 0
+        assert {ivy.stdout.readline() for _ in range(2)} == {"ivy talks with joe\n", "joe: hello ivy\n"}
         ivy.stdin.close()
 
     assert (joe.returncode, ivy.returncode) == (0, 0)

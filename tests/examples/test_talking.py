@@ -1,0 +1,68 @@
+"""Who talks in the framework examples ends when all is sent, and says so if it is not."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import anyio
+import pytest
+
+from examples.talking import run_talk, sent
+from whisperkit.client import Client
+from whisperkit.errors import TransportError
+from whisperkit.ids import ConversationId, MessageId
+from whisperkit.receipts import MessageStatus
+
+LAST = MessageId.mint(wall_ms=1, random_bytes=bytes)
+ROOM = ConversationId("lobby")
+
+pytestmark = pytest.mark.anyio
+
+
+class Slow:
+    """A client that has sent its last message after so many events; with fewer, it never has."""
+
+    def __init__(self, events: int | None) -> None:
+        self._left = events
+
+    def events(self) -> Slow:
+        return self
+
+    async def get(self) -> None:
+        if self._left is None:
+            await anyio.sleep_forever()
+        else:
+            self._left -= 1
+
+    async def status(self, conv: ConversationId, message_id: MessageId) -> MessageStatus:
+        assert (conv, message_id) == (ROOM, LAST)
+        return MessageStatus.SENT if self._left == 0 else MessageStatus.PENDING
+
+
+async def test_it_waits_until_the_last_message_is_on_the_server() -> None:
+    client = Slow(3)
+
+    await sent(cast("Client", client), ROOM, LAST)
+
+    assert await client.status(ROOM, LAST) is MessageStatus.SENT
+
+
+async def test_what_is_not_sent_in_time_is_told() -> None:
+    with pytest.raises(TransportError, match="not all is sent yet"):
+        await sent(cast("Client", Slow(None)), ROOM, LAST, wait_s=0.0)
+
+
+async def test_who_has_said_nothing_waits_for_nothing() -> None:
+    await sent(cast("Client", Slow(None)), ROOM, None, wait_s=0.0)
+
+
+def test_wrong_usage_and_a_server_that_is_away_have_codes_of_their_own(capsys: pytest.CaptureFixture[str]) -> None:
+    async def talk(name: str, room: str, url: str = "here") -> None:
+        if url != "here":
+            raise TransportError("nobody answers")
+
+    assert run_talk(talk, ["alice", "lobby"], "talk NAME ROOM [URL]") == 0
+    assert run_talk(talk, ["alice"], "talk NAME ROOM [URL]") == 2
+    assert run_talk(talk, ["alice", "lobby", "there"], "talk NAME ROOM [URL]") == 69
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[:2] == ["usage: talk NAME ROOM [URL]", "nobody answers"]
