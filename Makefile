@@ -100,7 +100,7 @@ interop: $(VENV)/.interop  ## talk to the official Signal library, which is inst
 bench: $(VENV)/.test  ## how fast the server is, beside a bare relay (ARGS="--quick" for a trial, "--profile" for where time goes)
 	@$(BIN)/python -m tests.bench.server --install $(ARGS)
 
-# Debian's packages are installed by root only, and not started as services. Some twenty-five minutes.
+# Debian's packages are installed by root only, and not started as services. A quarter of an hour, as for `bench`.
 bench-peers: $(VENV)/.test  ## how fast ejabberd, prosody and python-socketio are, beside the server and the relay
 	@$(BIN)/python -m tests.bench.server --peers --install $(ARGS)
 

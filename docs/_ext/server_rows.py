@@ -150,7 +150,7 @@ def _costs(load: Json | None) -> str:
     if load is None:
         return ""
     large = sorted(((us, name) for name, us in load["parts"] if us >= _LEAST_SHARE * load["us"]), reverse=True)
-    return ", ".join(f"{name} {number(us)} µs" for us, name in large)
+    return ", ".join(f"{name} {100 * us / load['us']:.0f} %" for us, name in large)
 
 
 def part_rows(profile: Json) -> Iterator[Row]:

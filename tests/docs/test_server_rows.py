@@ -178,7 +178,7 @@ def test_what_is_missed_is_told_with_what_it_costs_and_what_would_change_it() ->
         "messages a second: 1,500 /s, the goal is at least 2,000",
         "time: 5 µs, has to be at most 4",
     )
-    assert miss.costs == "a 60 µs, b & c 19 µs"
+    assert miss.costs == "a 75 %, b & c 24 %"
     assert miss.change == CHANGES["pairs-50"]
 
 

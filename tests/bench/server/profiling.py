@@ -31,7 +31,7 @@ from tests.bench.server.run import FailedError, measure
 
 __all__ = ["PROFILED", "SCHEMA", "profile", "render_profile", "sum_up"]
 
-PROFILED: Final = ("pairs-50", "pairs-500", "group-10")
+PROFILED: Final = ("pairs-50", "pairs-500", "group-10", "group-1", "group-1000")
 SCHEMA: Final = 1
 
 _ROOT: Final = Path(__file__).parents[3]
