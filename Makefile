@@ -69,7 +69,7 @@ lint: $(VENV)/.dev
 	@$(BIN)/ruff check .; found=$$?; $(BIN)/ruff format --check . && exit $$found
 
 types: $(VENV)/.dev
-	@$(BIN)/mypy; found=$$?; $(BIN)/pyright && exit $$found
+	@$(BIN)/mypy & mypy=$$!; $(BIN)/pyright; found=$$?; wait $$mypy && exit $$found
 
 typing: $(VENV)/.dev  ## what mypy, pyright, pyrefly and ty say to users of the installed wheel
 	@$(BIN)/python -m tests.typing.check
