@@ -3,8 +3,8 @@
 `py-spy` stops the server some dozen times a second and reads its stacks, Python's and those of C together. How that
 distorts: while it is stopped, more arrives, so batches are a little larger; reading takes some milliseconds on the
 load's core. So only shares are taken from it. What they are shares of is the CPU time of each thread, which the kernel
-counts to the nanosecond, and what a message costs is measured before, without anybody looking. A sample in which a
-thread waits for the core or for Python's lock is left out.
+counts to the nanosecond, less what an idle thread runs for to be stopped; and what a message costs is measured before,
+without anybody looking. A sample in which a thread waits for the core or for Python's lock is left out.
 """
 
 from __future__ import annotations
@@ -134,11 +134,15 @@ def sum_up(stacks: Iterable[Stack], spent: Mapping[int, float], *, us: float) ->
             waits += stack.times
         else:
             seen.setdefault(stack.thread, Counter())[tuple(stack.frames)] += stack.times
-    total_s = sum(spent.values())
+    # To be stopped and sent on again is what a thread runs for that does nothing else: it is no work of the server's.
+    looking = min((cpu for thread, cpu in spent.items() if thread not in seen), default=0.0)
+    ran = {thread: cpu - looking for thread, cpu in spent.items() if cpu > looking}
+    total_s = sum(ran.values())
     parts: dict[str, float] = dict.fromkeys(PARTS, 0.0)
     functions: dict[tuple[str, str], float] = {}
     calls: dict[str, float] = {}
-    for thread, cpu in spent.items():
+    strays: dict[str, float] = {}
+    for thread, cpu in ran.items():
         mine = us * cpu / total_s
         found = seen.get(thread, Counter())
         if not found:
@@ -149,6 +153,8 @@ def sum_up(stacks: Iterable[Stack], spent: Mapping[int, float], *, us: float) ->
             parts[part] += each
             place = _name(function_of(frames)), part
             functions[place] = functions.get(place, 0.0) + each
+            if part == UNCLASSIFIED:
+                strays[place[0]] = strays.get(place[0], 0.0) + each
             for name in {_name(frame) for frame in frames if frame.is_python and frame.is_ours}:
                 calls[name] = calls.get(name, 0.0) + each
     return {
@@ -158,6 +164,7 @@ def sum_up(stacks: Iterable[Stack], spent: Mapping[int, float], *, us: float) ->
         "parts": [*parts.items()],
         "functions": [(name, part, each) for (name, part), each in _most(functions, _MOST)],
         "calls": _most(calls, 2 * _MOST),
+        "unclassified": _most(strays, _MOST),
     }
 
 
@@ -176,6 +183,8 @@ def render_profile(found: Json) -> str:
         looks = f"{each['samples']} samples, {each['waits']} more of threads that waited"
         lines += [f"{key}: {each['us']:.1f} us, {each['watched_us']:.1f} us while it was looked at; {looks}"]
         lines += [_line(each, us, name) for name, us in each["parts"]]
+        lines += ["  in no part that the table knows"]
+        lines += [_line(each, us, name) for name, us in each["unclassified"]]
         lines += ["  by function, with what it calls in C"]
         lines += [_line(each, us, f"{name}  [{part}]") for name, part, us in each["functions"]]
         lines += ["  by function, with all that it calls"]

@@ -143,7 +143,8 @@ def test_what_a_message_costs_is_shared_out_by_the_threads_and_by_what_was_seen_
     seen = {main: 3, parts.RULES: 1, disk: 2, parts.WAITS: 50}
     stacks = [parse(f"{stack} {seen.pop(part)}") for stack, part in STACKS.items() if part in seen]
 
-    found = sum_up(stacks, {4711: 0.8, 4712: 0.1, 4713: 0.1}, us=100.0)
+    # Being looked at has taken a tenth of a second of each thread, the one included that did nothing else.
+    found = sum_up(stacks, {4711: 0.9, 4712: 0.2, 4713: 0.2, 4714: 0.1}, us=100.0)
 
     assert {name: round(us, 6) for name, us in found["parts"] if us} == {
         main: 60.0,
@@ -152,8 +153,20 @@ def test_what_a_message_costs_is_shared_out_by_the_threads_and_by_what_was_seen_
         parts.UNCLASSIFIED: 10.0,  # a thread that ran and that nobody saw
     }
     assert found["samples"] == 6
+    assert found["unclassified"] == []  # no function is known
     assert found["waits"] == 50
     assert dict(found["calls"])["whisperkit.service.posting:PostMessage.run"] == pytest.approx(20.0)
+
+
+def test_what_no_part_owns_is_named() -> None:
+    stray = next(stack for stack, part in STACKS.items() if part == parts.UNCLASSIFIED and "novelty" in stack)
+
+    found = sum_up([parse(f"{stray} 1")], {4711: 1.0}, us=10.0)
+
+    assert found["unclassified"] == [("whisperkit.ids:DeviceId.__new__", 10.0)]
+    assert "10.00 us  whisperkit.ids:DeviceId.__new__" in render_profile(
+        {"loads": {"some": {"watched_us": 1.0, **found}}}
+    )
 
 
 def test_a_profile_is_shown_by_parts_and_by_functions() -> None:
