@@ -47,8 +47,8 @@ PUBLIC: Final = {
         "Coefficients.planes",
     },
     "names and places": {
-        "partition", "start", "stop", "delete", "tag", "floor_tag", "recent", "Row.key", "Load.keys", "Mark.name",
-        "Shape.holds", "Shape.carries", "SentMessage.excluded",
+        "partition", "boxes", "start", "stop", "delete", "tag", "floor_tag", "recent", "Row.key", "Load.keys",
+        "Mark.name", "Shape.holds", "Shape.carries", "SentMessage.excluded",
     },
     "names of leases and connections among our own processes": {
         "claim", "Claim.token", "Binding.token",

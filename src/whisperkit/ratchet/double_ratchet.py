@@ -18,6 +18,7 @@ from types import MappingProxyType
 from typing import Final, NamedTuple, Protocol
 
 from whisperkit.errors import DuplicateMessageError, SkippedTooFarError
+from whisperkit.named_tuples import make
 from whisperkit.ratchet import spqr
 from whisperkit.ratchet.chains import (
     ChainKey,
@@ -30,7 +31,6 @@ from whisperkit.ratchet.chains import (
     step,
 )
 from whisperkit.ratchet.curve import KeyPair, PublicKey, RandomBytes, agree, generate
-from whisperkit.ratchet.named_tuples import make
 from whisperkit.ratchet.redaction import redacted
 from whisperkit.ratchet.spqr import ML_KEM_768, Kem
 

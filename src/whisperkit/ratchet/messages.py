@@ -16,10 +16,10 @@ from enum import IntEnum
 from typing import Final, NamedTuple
 
 from whisperkit.errors import AuthenticationError, InvalidMessageError, UnsupportedVersionError
+from whisperkit.named_tuples import make
 from whisperkit.ratchet.chains import ChainKey, MacKey
 from whisperkit.ratchet.curve import PUBLIC_KEY_BYTES, PrivateKey, PublicKey, RandomBytes, decode_public
 from whisperkit.ratchet.kem import check_ciphertext
-from whisperkit.ratchet.named_tuples import make
 from whisperkit.ratchet.prepared_hmac import hmac_sha256
 from whisperkit.ratchet.protobuf import BYTES, UINT32, read, write
 from whisperkit.ratchet.redaction import redacted

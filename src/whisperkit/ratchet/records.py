@@ -33,6 +33,7 @@ from typing import Final, NamedTuple
 
 from whisperkit.errors import CorruptStateError
 from whisperkit.ids import DeviceId, UserId
+from whisperkit.named_tuples import make
 from whisperkit.ratchet import spqr
 from whisperkit.ratchet.chains import MessageSeed
 from whisperkit.ratchet.curve import KeyPair, PrivateKey, PublicKey
@@ -45,7 +46,6 @@ from whisperkit.ratchet.double_ratchet import (
     SendingChain,
 )
 from whisperkit.ratchet.kem import KemKeyPair, KemPublicKey, KemSeed
-from whisperkit.ratchet.named_tuples import make
 from whisperkit.ratchet.packed import fields, items, malformed, pack, shape, unpack
 from whisperkit.ratchet.prekeys import KyberPreKey, OneTimePreKey, SignedPreKey
 from whisperkit.ratchet.sender_keys import SenderKeyState

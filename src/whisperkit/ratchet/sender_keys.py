@@ -19,6 +19,7 @@ from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 from whisperkit.errors import DuplicateMessageError, SkippedTooFarError
+from whisperkit.named_tuples import make
 from whisperkit.ratchet.body import decrypt_body, encrypt_body
 from whisperkit.ratchet.chains import (
     ChainKey,
@@ -29,7 +30,6 @@ from whisperkit.ratchet.chains import (
 from whisperkit.ratchet.curve import PrivateKey, PublicKey, RandomBytes, generate
 from whisperkit.ratchet.double_ratchet import MAX_FORWARD_JUMP, NO_SEEDS, skip
 from whisperkit.ratchet.messages import SenderKeyDistributionMessage, SenderKeyMessage, encode_sender_key_message
-from whisperkit.ratchet.named_tuples import make
 from whisperkit.ratchet.redaction import redacted
 
 __all__ = [

@@ -13,6 +13,7 @@ import hmac
 from typing import Final, NamedTuple
 
 from whisperkit.errors import AuthenticationError
+from whisperkit.named_tuples import make
 from whisperkit.ratchet import double_ratchet, spqr
 from whisperkit.ratchet.body import decrypt_body, encrypt_body
 from whisperkit.ratchet.chains import next_root
@@ -31,7 +32,6 @@ from whisperkit.ratchet.messages import (
     SignalMessage,
     encode_signal_message,
 )
-from whisperkit.ratchet.named_tuples import make
 from whisperkit.ratchet.pqxdh import FirstKeys
 from whisperkit.ratchet.redaction import redacted
 from whisperkit.ratchet.spqr import ML_KEM_768, Kem

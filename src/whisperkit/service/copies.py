@@ -8,6 +8,7 @@ the sender (a device linked while the message was under way, model m04).
 from __future__ import annotations
 
 from whisperkit.ids import ConversationId, ConversationSeq, DeviceId, InboxSeq
+from whisperkit.named_tuples import make
 from whisperkit.service.window import Delivery
 from whisperkit.sync.codec import entry_head, entry_tail
 from whisperkit.sync.frames import EntryKind
@@ -57,7 +58,7 @@ class Copies:
         row = self.row
         frame = entry_head(seq, tag) + item.tail
         kind = self._shared_kind if item is self._common else row.kind  # a placeholder is no delivery
-        return Delivery(seq, tag, frame, self.conv, row.seq, row.sender, kind, row.at_ms, row.strategy)
+        return make(Delivery, (seq, tag, frame, self.conv, row.seq, row.sender, kind, row.at_ms, row.strategy))
 
     def _item(self, kind: EntryKind, own: bytes | None, shared: bytes | None, *, is_shared: bool) -> Item:
         row = self.row
@@ -72,4 +73,4 @@ class Copies:
             own=own,
             shared=shared,
         )
-        return Item(row.message_id, row.seq, tail, is_shared)
+        return make(Item, (row.message_id, row.seq, tail, is_shared))

@@ -21,6 +21,7 @@ from functools import partial
 from typing import Any, Final, Generic, NamedTuple, TypeAlias, TypeVar
 
 from whisperkit.errors import ConflictError, OutcomeUnknownError, StoreError, UsageError, WhisperError
+from whisperkit.named_tuples import make
 from whisperkit.partitions import Head, Partition
 from whisperkit.runtime import Mailbox, Runtime
 from whisperkit.service.working_set import Cold, HeadCache, Operation, WorkingSet
@@ -231,7 +232,7 @@ class TurnExecutor(Executor[A]):
 
     def submit(self, operation: Operation[A], done: Done) -> None:
         """Queue an operation for the next turn."""
-        self._queue.put(_Queued(operation, done))
+        self._queue.put(make(_Queued, (operation, done)))
 
     async def _serve(self) -> None:
         rest: list[_Queued] = []

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple, TypeAlias
 
 from whisperkit.ids import ConversationId, DeviceId, InboxSeq, MessageId, UserId
+from whisperkit.named_tuples import make
 from whisperkit.partitions import Partition
 from whisperkit.service import owners
 from whisperkit.service.audience import Audience, Box, Members
@@ -134,19 +135,12 @@ class PostMessage(_ConversationOperation):
     def draft(self, *, is_member: bool = False) -> Draft:
         """The post as the rule takes it."""
         send = self.send
-        return Draft(
-            self.sender,
-            send.outbox_epoch,
-            self.outbox_seq,
-            send.message_id,
-            send.kind,
-            self._core.owner,
-            self._core.runtime.wall_ms(),
-            is_member,
-            send.if_roster,
-            send.change,
-            send.shared,
-            send.own,
+        _, epoch, _, message_id, kind, if_roster, _, change, shared, own = send
+        owner, at_ms = self._core.owner, self._core.runtime.wall_ms()
+        number, sender = self.outbox_seq, self.sender
+        return make(
+            Draft,
+            (sender, epoch, number, message_id, kind, owner, at_ms, is_member, if_roster, change, shared, own),
         )
 
     def run(self, work: WorkingSet) -> PostResult:
@@ -268,7 +262,7 @@ class PostMessage(_ConversationOperation):
             if isinstance(appended, Appended):
                 seq = InboxSeq(appended.after + 1)
                 deliveries.append((device, copies.delivery(item, seq, appended.tags[-1])))
-        return PostResult(posted, step.state, is_fused=True, deliveries=deliveries)
+        return make(PostResult, (posted, step.state, True, deliveries))
 
 
 class ChangeRoster(_ConversationOperation):

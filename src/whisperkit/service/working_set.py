@@ -16,6 +16,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, Generic, NamedTuple, Protocol, TypeVar
 
 from whisperkit.errors import UsageError
+from whisperkit.named_tuples import make
 from whisperkit.partitions import MAX_STATE_BYTES, Change, Head, Partition, Row, Span, Step
 from whisperkit.stores import PartitionStore
 
@@ -356,7 +357,7 @@ class WorkingSet:
                     code="usage.too-large",
                 )
             put, delete = tuple(entry.puts.values()), tuple(entry.deletes)
-            changes.append(Change(partition, entry.version, state, put, delete, entry.drop))
+            changes.append(make(Change, (partition, entry.version, state, put, delete, entry.drop)))
         return changes
 
     def unverified(self) -> list[Partition]:
@@ -375,7 +376,8 @@ class WorkingSet:
     def remember(self) -> None:
         """After the commit: hand the heads to the cache."""
         for partition, entry in self._entries.items():
-            self._cache.put(partition, Cached(entry.version + entry.is_changed, entry.state, entry.rows_after()))
+            after = entry.version + entry.is_changed
+            self._cache.put(partition, make(Cached, (after, entry.state, entry.rows_after())))
 
     def forget(self) -> None:
         """After a conflict or an unknown outcome: no head that was used is trusted any more."""

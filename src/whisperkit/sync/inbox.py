@@ -13,6 +13,7 @@ from typing import Final, NamedTuple, TypeAlias
 
 from whisperkit.errors import CorruptStateError
 from whisperkit.ids import ConversationId, ConversationSeq, DeviceId, InboxSeq, MessageId
+from whisperkit.named_tuples import make
 from whisperkit.packing import reading
 from whisperkit.partitions import Partition, Row, Span, Step, seq_key, seq_span
 from whisperkit.sync.codec import ENTRY_HEAD_BYTES, entry_head
@@ -218,11 +219,12 @@ def append(
         seq = InboxSeq(seq + 1)
         tag = next_tag(tag, item.message_id)
         tags.append(tag)
-        rows.append(Row(seq_key(_ENTRIES, seq), _value(item, seq, tag, conv)))
+        rows.append(make(Row, (seq_key(_ENTRIES, seq), _value(item, seq, tag, conv))))
     if not fused:
         rows.append(Row(last_seq_key(conv), encode_last_seq(new[-1].conv_seq)))
-    after = Inbox(inbox.epoch, seq, tag, *inbox[3:])  # for every copy; `_replace` costs twice as much
-    return Step(Appended(inbox.seq, new, tuple(tags)), after, tuple(rows))
+    epoch, before, _, floor, floor_tag, is_open, link = inbox
+    after = make(Inbox, (epoch, seq, tag, floor, floor_tag, is_open, link))
+    return Step(make(Appended, (before, new, tuple(tags))), after, tuple(rows))
 
 
 def _value(item: Item, seq: InboxSeq, tag: bytes, conv: ConversationId) -> bytes:

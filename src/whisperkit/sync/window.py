@@ -10,6 +10,7 @@ from struct import Struct
 from typing import Final, NamedTuple
 
 from whisperkit.ids import ConversationSeq, DeviceId, MessageId
+from whisperkit.named_tuples import make
 from whisperkit.packing import pack, reading, unpack
 
 __all__ = [
@@ -77,7 +78,9 @@ class Window(NamedTuple):
     def remember(self, message_id: MessageId, seq: int, *, epoch: int, number: int | None) -> Window:
         """The window after a message got its seq; without a number only the id is remembered."""
         recent = (self.recent + message_id + seq.to_bytes(8, "big"))[-_RECENT_BYTES:]
-        return Window(self.epoch, self.last, recent) if number is None else Window(epoch, number, recent)
+        if number is None:
+            return make(Window, (self.epoch, self.last, recent))
+        return make(Window, (epoch, number, recent))
 
     @property
     def entries(self) -> tuple[tuple[MessageId, ConversationSeq], ...]:

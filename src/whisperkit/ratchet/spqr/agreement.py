@@ -21,8 +21,8 @@ from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from whisperkit.errors import InvalidMessageError
+from whisperkit.named_tuples import make
 from whisperkit.ratchet.curve import RandomBytes
-from whisperkit.ratchet.named_tuples import make
 from whisperkit.ratchet.redaction import redacted
 from whisperkit.ratchet.spqr import authenticator
 from whisperkit.ratchet.spqr.authenticator import Authenticator

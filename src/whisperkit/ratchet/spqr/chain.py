@@ -16,7 +16,7 @@ from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from whisperkit.errors import InvalidMessageError, SkippedTooFarError, UsageError
-from whisperkit.ratchet.named_tuples import make
+from whisperkit.named_tuples import make
 from whisperkit.ratchet.redaction import redacted
 from whisperkit.ratchet.spqr.derivation import (
     ChainKey,

@@ -12,8 +12,8 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 from whisperkit.errors import PeerError
+from whisperkit.named_tuples import make
 from whisperkit.ratchet.curve import RandomBytes
-from whisperkit.ratchet.named_tuples import make
 from whisperkit.ratchet.redaction import redacted
 from whisperkit.ratchet.spqr import agreement as agreements
 from whisperkit.ratchet.spqr import chain as chains

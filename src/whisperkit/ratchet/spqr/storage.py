@@ -20,7 +20,7 @@ from struct import Struct
 from typing import Final
 
 from whisperkit.errors import CorruptStateError
-from whisperkit.ratchet.named_tuples import make
+from whisperkit.named_tuples import make
 from whisperkit.ratchet.spqr.agreement import SHAPES, TRANSITIONS, Agreement, State
 from whisperkit.ratchet.spqr.authenticator import MAC_BYTES, Authenticator
 from whisperkit.ratchet.spqr.chain import MAX_SKIPPED_KEYS, NO_KEYS, EpochChain, ReceivingChain, SendingChain

@@ -10,7 +10,7 @@ from enum import IntEnum
 from typing import Final, NamedTuple
 
 from whisperkit.errors import InvalidMessageError, UnsupportedVersionError
-from whisperkit.ratchet.named_tuples import make
+from whisperkit.named_tuples import make
 
 __all__ = ["CHUNK_BYTES", "MAX_INDEX", "VERSION", "Message", "MessageType", "decode", "encode_varint", "opening"]
 

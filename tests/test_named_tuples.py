@@ -10,9 +10,9 @@ from typing import NamedTuple
 
 import pytest
 
-from whisperkit.ratchet.named_tuples import make
+from whisperkit.named_tuples import make
 
-ROOT = Path(__file__).parent.parent.parent / "src"
+ROOT = Path(__file__).parent.parent / "src"
 FILES = sorted(path for path in ROOT.rglob("*.py") if "named_tuples import make" in path.read_text(encoding="utf-8"))
 
 
