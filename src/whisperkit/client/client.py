@@ -501,6 +501,9 @@ class Client:
         self._retry_after_s = 0.0
         if not self._at.is_sure:
             await self._at.reload()
+        if not self._is_open:  # closed in this very moment: the runtime starts nothing any more
+            await link.close()
+            return ConnectionState.OFFLINE
         session = self._at.session = Session(link, self._runtime, self._receiver.take)
         try:
             await session.run()
