@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import os
 import signal
@@ -12,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from examples.collector import calm_the_collector
 from examples.config import Config, ConfigError, load_config
 from examples.logs import set_up_logging
 from examples.net.signals import stop_signals
@@ -25,10 +25,6 @@ EXIT_OK: Final = 0
 EXIT_UNAVAILABLE: Final = 69
 EXIT_CONFIG: Final = 78
 EXIT_INTERRUPTED: Final = 130
-
-# So many more objects than at the last look before the collector looks again. A turn of a thousand posts holds over a
-# hundred thousand while it lasts, and none of them is garbage for it to find.
-_NEW_OBJECTS: Final = 250_000
 
 log = logging.getLogger("examples.server")
 
@@ -62,21 +58,10 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     return uvloop.new_event_loop
 
 
-def _calm_the_collector() -> None:
-    """Look for cycles less often, and never among what is there from the start.
-
-    A message makes many objects and no cycle. With the collector off altogether, posting in one process with a hundred
-    devices took a third less.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(_NEW_OBJECTS, *gc.get_threshold()[1:])
-
-
 async def _serve(config: Config) -> int:
     with stop_signals() as stop:
         async with open_server(config) as server:
-            _calm_the_collector()
+            calm_the_collector()
             name, schema = config.server.sqlite_path, server.schema
             print(
                 f"listening on ws://{server.host}:{server.port} ({config.server.profile}, {name}, schema {schema})",

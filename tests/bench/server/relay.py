@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import gc
 import json
 import queue
 import sqlite3
@@ -30,14 +29,13 @@ import uvloop
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
+from examples.collector import calm_the_collector
 from examples.net.websocket import Channel, Receiver
 from examples.net.websocket_server import WebSocketServer
 
 __all__ = ["main"]
 
 _SCHEMA: Final = "CREATE TABLE message (conv TEXT, n INTEGER, body BLOB, UNIQUE (conv, n))"
-# As the reference server has it, so that the collector is no difference between the two.
-_NEW_OBJECTS: Final = 50_000
 _PUT: Final = "INSERT INTO message VALUES (?, ?, ?)"
 
 Row: TypeAlias = tuple[str, int, str]
@@ -189,8 +187,7 @@ def main() -> None:
     parser.add_argument("database", type=Path)
     parser.add_argument("--edge", action="store_true")
     options = parser.parse_args()
-    gc.freeze()
-    gc.set_threshold(_NEW_OBJECTS, *gc.get_threshold()[1:])
+    calm_the_collector()
     uvloop.run((_serve_edge if options.edge else _serve_websockets)(options.database))
 
 

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import gc
 import sys
 from typing import Any
 
 import socketio
 import uvicorn
 
+from examples.collector import calm_the_collector
+
 # No task for each event, nothing compressed, nothing logged: as fast as it can be set.
 sio = socketio.AsyncServer(async_mode="asgi", async_handlers=False, http_compression=False)
 names: dict[str, str] = {}
-# As the reference server has it, so that the collector is no difference.
-_NEW_OBJECTS = 50_000
 _GROUP = "group"
 
 
@@ -48,8 +47,7 @@ async def has(sid: str, number: int) -> None:
 
 def main(port: int) -> None:
     """Serve until it is killed."""
-    gc.freeze()
-    gc.set_threshold(_NEW_OBJECTS, *gc.get_threshold()[1:])
+    calm_the_collector()
     uvicorn.run(
         socketio.ASGIApp(sio),
         port=port,

@@ -12,6 +12,7 @@ from typing import Any, Final
 import anyio
 import uvloop
 
+from examples.collector import calm_the_collector
 from tests.bench.server import inside, loads, players
 from tests.bench.server.pacing import Window
 from tests.bench.server.relay_loads import RelayPlayer
@@ -63,6 +64,7 @@ def main(name: str, arguments: str) -> None:
     if name in _LOADS:
         found = uvloop.run(_awaited(_LOADS[name], given))
     elif name in _STORES:
+        calm_the_collector()  # as the server does
         given["folder"] = Path(given["folder"])
         found = anyio.run(_awaited, _STORES[name], given)
     else:
