@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import pytest
 
-from whisperkit.named_tuples import make
+from whisperkit._named_tuples import make
 
 ROOT = Path(__file__).parent.parent / "src"
 FILES = sorted(path for path in ROOT.rglob("*.py") if "named_tuples import make" in path.read_text(encoding="utf-8"))

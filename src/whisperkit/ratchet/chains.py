@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import NamedTuple, NewType
 
-from whisperkit.named_tuples import make
+from whisperkit._named_tuples import make
 from whisperkit.ratchet.curve import SharedSecret
 from whisperkit.ratchet.prepared_hmac import NO_SALT, hkdf_64, hkdf_96, hmac_sha256, mac_pair
 from whisperkit.ratchet.redaction import redacted

@@ -17,8 +17,8 @@ from itertools import islice
 from types import MappingProxyType
 from typing import Final, NamedTuple, Protocol
 
+from whisperkit._named_tuples import make
 from whisperkit.errors import DuplicateMessageError, SkippedTooFarError
-from whisperkit.named_tuples import make
 from whisperkit.ratchet import spqr
 from whisperkit.ratchet.chains import (
     ChainKey,

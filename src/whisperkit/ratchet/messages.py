@@ -15,8 +15,8 @@ import uuid
 from enum import IntEnum
 from typing import Final, NamedTuple
 
+from whisperkit._named_tuples import make
 from whisperkit.errors import AuthenticationError, InvalidMessageError, UnsupportedVersionError
-from whisperkit.named_tuples import make
 from whisperkit.ratchet.chains import ChainKey, MacKey
 from whisperkit.ratchet.curve import PUBLIC_KEY_BYTES, PrivateKey, PublicKey, RandomBytes, decode_public
 from whisperkit.ratchet.kem import check_ciphertext

@@ -31,9 +31,9 @@ from struct import Struct
 from types import NoneType
 from typing import Final, NamedTuple
 
+from whisperkit._named_tuples import make
 from whisperkit.errors import CorruptStateError
 from whisperkit.ids import DeviceId, UserId
-from whisperkit.named_tuples import make
 from whisperkit.ratchet import spqr
 from whisperkit.ratchet.chains import MessageSeed
 from whisperkit.ratchet.curve import KeyPair, PrivateKey, PublicKey

@@ -18,8 +18,8 @@ import uuid
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
+from whisperkit._named_tuples import make
 from whisperkit.errors import DuplicateMessageError, SkippedTooFarError
-from whisperkit.named_tuples import make
 from whisperkit.ratchet.body import decrypt_body, encrypt_body
 from whisperkit.ratchet.chains import (
     ChainKey,

@@ -12,8 +12,8 @@ from __future__ import annotations
 import hmac
 from typing import Final, NamedTuple
 
+from whisperkit._named_tuples import make
 from whisperkit.errors import AuthenticationError
-from whisperkit.named_tuples import make
 from whisperkit.ratchet import double_ratchet, spqr
 from whisperkit.ratchet.body import decrypt_body, encrypt_body
 from whisperkit.ratchet.chains import next_root

@@ -7,8 +7,8 @@ the sender (a device linked while the message was under way, model m04).
 
 from __future__ import annotations
 
+from whisperkit._named_tuples import make
 from whisperkit.ids import ConversationId, ConversationSeq, DeviceId, InboxSeq
-from whisperkit.named_tuples import make
 from whisperkit.service.window import Delivery
 from whisperkit.sync.codec import entry_head, entry_tail
 from whisperkit.sync.frames import EntryKind

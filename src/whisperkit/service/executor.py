@@ -20,8 +20,8 @@ from collections.abc import Callable, Collection
 from functools import partial
 from typing import Any, Final, Generic, NamedTuple, TypeAlias, TypeVar
 
+from whisperkit._named_tuples import make
 from whisperkit.errors import ConflictError, OutcomeUnknownError, StoreError, UsageError, WhisperError
-from whisperkit.named_tuples import make
 from whisperkit.partitions import Head, Partition
 from whisperkit.runtime import Mailbox, Runtime
 from whisperkit.service.working_set import Cold, HeadCache, Operation, WorkingSet

@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, TypeAlias
 
+from whisperkit._named_tuples import make
 from whisperkit.ids import ConversationId, DeviceId, InboxSeq, MessageId, UserId
-from whisperkit.named_tuples import make
 from whisperkit.partitions import Partition
 from whisperkit.service import owners
 from whisperkit.service.audience import Audience, Box, Members

@@ -15,8 +15,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, Generic, NamedTuple, Protocol, TypeVar
 
+from whisperkit._named_tuples import make
 from whisperkit.errors import UsageError
-from whisperkit.named_tuples import make
 from whisperkit.partitions import MAX_STATE_BYTES, Change, Head, Partition, Row, Span, Step
 from whisperkit.stores import PartitionStore
 

@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from whisperkit._named_tuples import make
 from whisperkit.errors import MalformedFrameError, UsageError
 from whisperkit.ids import ConversationSeq, DeviceId, MessageId, Owner, UserId
-from whisperkit.named_tuples import make
 from whisperkit.partitions import Row, Step
 from whisperkit.strategy import Strategy
 from whisperkit.sync.answers import (

@@ -11,9 +11,9 @@ import struct
 from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple, TypeAlias
 
+from whisperkit._named_tuples import make
 from whisperkit.errors import CorruptStateError
 from whisperkit.ids import ConversationId, ConversationSeq, DeviceId, InboxSeq, MessageId
-from whisperkit.named_tuples import make
 from whisperkit.packing import reading
 from whisperkit.partitions import Partition, Row, Span, Step, seq_key, seq_span
 from whisperkit.sync.codec import ENTRY_HEAD_BYTES, entry_head

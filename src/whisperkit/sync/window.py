@@ -9,8 +9,8 @@ from __future__ import annotations
 from struct import Struct
 from typing import Final, NamedTuple
 
+from whisperkit._named_tuples import make
 from whisperkit.ids import ConversationSeq, DeviceId, MessageId
-from whisperkit.named_tuples import make
 from whisperkit.packing import pack, reading, unpack
 
 __all__ = [

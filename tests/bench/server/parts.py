@@ -173,7 +173,7 @@ _HELPERS: Final = frozenset(
         "whisperkit/accounts.py",
         "whisperkit/sync/frames.py",
         "whisperkit/partitions.py",
-        "whisperkit/named_tuples.py",
+        "whisperkit/_named_tuples.py",
         "whisperkit/packing.py",
         "whisperkit/stores/",
         "whisperkit/runtime.py",

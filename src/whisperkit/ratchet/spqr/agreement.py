@@ -20,8 +20,8 @@ from enum import Enum, IntEnum, auto
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
+from whisperkit._named_tuples import make
 from whisperkit.errors import InvalidMessageError
-from whisperkit.named_tuples import make
 from whisperkit.ratchet.curve import RandomBytes
 from whisperkit.ratchet.redaction import redacted
 from whisperkit.ratchet.spqr import authenticator

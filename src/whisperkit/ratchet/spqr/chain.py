@@ -15,8 +15,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
+from whisperkit._named_tuples import make
 from whisperkit.errors import InvalidMessageError, SkippedTooFarError, UsageError
-from whisperkit.named_tuples import make
 from whisperkit.ratchet.redaction import redacted
 from whisperkit.ratchet.spqr.derivation import (
     ChainKey,

@@ -13,7 +13,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Final, NamedTuple
 
-from whisperkit.named_tuples import make
+from whisperkit._named_tuples import make
 from whisperkit.ratchet.spqr.field import combine, lagrange_weights, redundant_selections, selections
 from whisperkit.ratchet.spqr.transform import BLOCK_CHUNKS, PLACES, Coefficients, block, coefficients
 from whisperkit.ratchet.spqr.wire import CHUNK_BYTES

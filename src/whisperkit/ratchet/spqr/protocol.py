@@ -11,8 +11,8 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
+from whisperkit._named_tuples import make
 from whisperkit.errors import PeerError
-from whisperkit.named_tuples import make
 from whisperkit.ratchet.curve import RandomBytes
 from whisperkit.ratchet.redaction import redacted
 from whisperkit.ratchet.spqr import agreement as agreements

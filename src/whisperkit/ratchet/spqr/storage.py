@@ -19,8 +19,8 @@ from collections.abc import Callable, Mapping
 from struct import Struct
 from typing import Final
 
+from whisperkit._named_tuples import make
 from whisperkit.errors import CorruptStateError
-from whisperkit.named_tuples import make
 from whisperkit.ratchet.spqr.agreement import SHAPES, TRANSITIONS, Agreement, State
 from whisperkit.ratchet.spqr.authenticator import MAC_BYTES, Authenticator
 from whisperkit.ratchet.spqr.chain import MAX_SKIPPED_KEYS, NO_KEYS, EpochChain, ReceivingChain, SendingChain

@@ -9,8 +9,8 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import Final, NamedTuple
 
+from whisperkit._named_tuples import make
 from whisperkit.errors import InvalidMessageError, UnsupportedVersionError
-from whisperkit.named_tuples import make
 
 __all__ = ["CHUNK_BYTES", "MAX_INDEX", "VERSION", "Message", "MessageType", "decode", "encode_varint", "opening"]
 
