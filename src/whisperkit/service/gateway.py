@@ -274,7 +274,7 @@ class Gateway:
         self._post(link, send)
 
     def _post(self, link: DeviceLink, send: frames.Send) -> None:
-        came_at = self.core.runtime.now()
+        link.beaten_at = came_at = self.core.runtime.now()  # who writes is not silent
         operation = PostMessage(self.core, link.device, send, outbox_seq=send.outbox_seq, came_at=came_at)
         self.poster.post(operation, partial(self._sent, link, operation))
 
