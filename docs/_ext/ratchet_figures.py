@@ -18,14 +18,10 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Sequence
-from pathlib import Path
-from typing import Final
+from collections.abc import Iterable
 
-from docutils import nodes
+from kept_figures import FigureTable
 from ratchet_rows import (
-    Json,
     Row,
     figure_rows,
     include_rows,
@@ -36,7 +32,6 @@ from ratchet_rows import (
     size_rows,
 )
 from sphinx.application import Sphinx
-from sphinx.util.docutils import SphinxDirective
 from sphinx.util.typing import ExtensionMetadata
 
 __all__ = [
@@ -50,70 +45,50 @@ __all__ = [
     "setup",
 ]
 
-_DATA: Final = Path(__file__).parents[1] / "_data" / "bench"
 
-
-class _Figures(SphinxDirective):
-    def rows(self) -> Iterable[Row]:
-        """The table; the first row is its head."""
-        raise NotImplementedError
-
-    def run(self) -> list[nodes.Node]:
-        """Write the table."""
-        head, *rows = self.rows()
-        return [_table(head, rows)]
-
-    def read(self, name: str) -> Json:
-        """What was kept."""
-        path = _DATA / name
-        self.env.note_dependency(str(path))
-        found: Json = json.loads(path.read_text(encoding="utf-8"))
-        return found
-
-
-class Machine(_Figures):
+class Machine(FigureTable):
     """Where it was measured."""
 
     def rows(self) -> Iterable[Row]:
         return machine_rows(self.read("ratchet.json"))
 
 
-class Includes(_Figures):
+class Includes(FigureTable):
     """What each figure includes."""
 
     def rows(self) -> Iterable[Row]:
         return include_rows(self.read("ratchet.json"))
 
 
-class Figures(_Figures):
+class Figures(FigureTable):
     """All figures, by the medians."""
 
     def rows(self) -> Iterable[Row]:
         return figure_rows(self.read("ratchet.json"))
 
 
-class QuietFigures(_Figures):
+class QuietFigures(FigureTable):
     """All figures, by quiet slices."""
 
     def rows(self) -> Iterable[Row]:
         return quiet_rows(self.read("ratchet.json"))
 
 
-class Limits(_Figures):
+class Limits(FigureTable):
     """What this library has to hold, and whether it does."""
 
     def rows(self) -> Iterable[Row]:
         return limit_rows(self.read("ratchet.json"))
 
 
-class Sizes(_Figures):
+class Sizes(FigureTable):
     """How large a saved session is."""
 
     def rows(self) -> Iterable[Row]:
         return size_rows(self.read("ratchet.json"))
 
 
-class ProfileTable(_Figures):
+class ProfileTable(FigureTable):
     """Where the time of one operation goes."""
 
     required_arguments = 1
@@ -121,17 +96,6 @@ class ProfileTable(_Figures):
 
     def rows(self) -> Iterable[Row]:
         return part_rows(self.read("ratchet-profile.json")["operations"][self.arguments[0]])
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> nodes.table:
-    group = nodes.tgroup("", *(nodes.colspec(colwidth=1) for _ in head), cols=len(head))
-    group += nodes.thead("", _row(head))
-    group += nodes.tbody("", *map(_row, rows))
-    return nodes.table("", group)
-
-
-def _row(cells: Sequence[str]) -> nodes.row:
-    return nodes.row("", *(nodes.entry("", nodes.paragraph("", cell)) for cell in cells))
 
 
 def setup(app: Sphinx) -> ExtensionMetadata:

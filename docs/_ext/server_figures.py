@@ -26,15 +26,13 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Sequence
-from pathlib import Path
+from collections.abc import Iterable
 from typing import Final
 
 from docutils import nodes
+from kept_figures import FigureTable, Kept
 from server_pictures import costs, margins, parts, peers
 from server_rows import (
-    Json,
     Row,
     figure_rows,
     function_rows,
@@ -47,7 +45,6 @@ from server_rows import (
     trials,
 )
 from sphinx.application import Sphinx
-from sphinx.util.docutils import SphinxDirective
 from sphinx.util.typing import ExtensionMetadata
 
 __all__ = [
@@ -64,61 +61,40 @@ __all__ = [
     "setup",
 ]
 
-_DATA: Final = Path(__file__).parents[1] / "_data" / "bench"
 _REPORT: Final = "server.json"
 _PROFILE: Final = "server-profile.json"
 _PEERS: Final = "server-peers.json"
 
 
-class _Kept(SphinxDirective):
-    def read(self, name: str) -> Json:
-        """What was kept."""
-        path = _DATA / name
-        self.env.note_dependency(str(path))
-        found: Json = json.loads(path.read_text(encoding="utf-8"))
-        return found
-
-
-class _Figures(_Kept):
-    def rows(self) -> Iterable[Row]:
-        """The table; the first row is its head."""
-        raise NotImplementedError
-
-    def run(self) -> list[nodes.Node]:
-        """Write the table."""
-        head, *rows = self.rows()
-        return [_table(head, rows)]
-
-
-class Machine(_Figures):
+class Machine(FigureTable):
     """Where it was measured."""
 
     def rows(self) -> Iterable[Row]:
         return machine_rows(self.read(_REPORT))
 
 
-class Includes(_Figures):
+class Includes(FigureTable):
     """What each row includes."""
 
     def rows(self) -> Iterable[Row]:
         return include_rows(self.read(_REPORT))
 
 
-class Figures(_Figures):
+class Figures(FigureTable):
     """All figures, with what they have to be."""
 
     def rows(self) -> Iterable[Row]:
         return figure_rows(self.read(_REPORT))
 
 
-class Parts(_Figures):
+class Parts(FigureTable):
     """Where the time of a message goes."""
 
     def rows(self) -> Iterable[Row]:
         return part_rows(self.read(_PROFILE))
 
 
-class Functions(_Figures):
+class Functions(FigureTable):
     """The dearest functions of one load."""
 
     required_arguments = 1
@@ -127,21 +103,21 @@ class Functions(_Figures):
         return function_rows(self.read(_PROFILE)["loads"][self.arguments[0]])
 
 
-class Players(_Figures):
+class Players(FigureTable):
     """Who else was measured."""
 
     def rows(self) -> Iterable[Row]:
         return player_rows(self.read(_PEERS))
 
 
-class Peers(_Figures):
+class Peers(FigureTable):
     """What the others do."""
 
     def rows(self) -> Iterable[Row]:
         return peer_rows(self.read(_PEERS))
 
 
-class Trials(_Kept):
+class Trials(Kept):
     """A warning, if what is shown comes of a trial."""
 
     def run(self) -> list[nodes.Node]:
@@ -150,7 +126,7 @@ class Trials(_Kept):
         return [nodes.warning("", nodes.paragraph("", text))] if text else []
 
 
-class Misses(_Kept):
+class Misses(Kept):
     """What is missed, what it costs, and what would change it."""
 
     def run(self) -> list[nodes.Node]:
@@ -169,7 +145,7 @@ class Misses(_Kept):
         return [nodes.definition_list("", *items)]
 
 
-class Picture(_Kept):
+class Picture(Kept):
     """One of the pictures."""
 
     required_arguments = 1
@@ -191,17 +167,6 @@ class Picture(_Kept):
                 return peers(self.read(_PEERS), key)
             case _:
                 raise self.error(f"there is no picture {' '.join(self.arguments)}")
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> nodes.table:
-    group = nodes.tgroup("", *(nodes.colspec(colwidth=1) for _ in head), cols=len(head))
-    group += nodes.thead("", _row(head))
-    group += nodes.tbody("", *map(_row, rows))
-    return nodes.table("", group)
-
-
-def _row(cells: Sequence[str]) -> nodes.row:
-    return nodes.row("", *(nodes.entry("", nodes.paragraph("", cell)) for cell in cells))
 
 
 def setup(app: Sphinx) -> ExtensionMetadata:

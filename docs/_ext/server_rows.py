@@ -34,8 +34,9 @@ _LEAST_SHARE: Final = 0.05
 # What would change a row that is missed. It stands on the page only while it is.
 _PYTHON: Final = (
     "It is the work of Python for one message on one core: it falls with the work, and with nothing else. "
-    "What is compiled today is msgpack, the hash of the chain, SQLite and the event loop; a compiled parser of "
-    "WebSocket frames would take most of that part. More cores are used by more gateways, not by one."
+    "What is compiled today is msgpack, the mask of a frame, the hash of the chain, SQLite and the event loop. The "
+    "rules are plain functions over tuples, and could be compiled as they are, where there is a compiler for whoever "
+    "installs the package. More cores are used by more gateways, not by one."
 )
 CHANGES: Final[Mapping[str, str]] = {
     "pairs-50": _PYTHON,
@@ -47,12 +48,12 @@ CHANGES: Final[Mapping[str, str]] = {
     "with it.",
     "group-1": "One post is a turn of its own: what a turn and a commit cost, and the time of a sync of the disk, is "
     "paid for 198 copies instead of 1,980. A disk that syncs faster changes it.",
-    "group-1000": "The copies are made behind the post, in pages, by the same core that pushes them: a gateway beside "
-    "this one would take half of the work.",
+    "group-1000": "The copies are made behind the post, in batches, by the same core that pushes them; posts that wait "
+    "meanwhile go together. Another gateway over the same store can work the jobs off.",
     "door": "Beside the rows that the floor writes as well, rules are decided, states encoded, and versions checked: "
     "that is Python, and takes the time that SQLite does not.",
     "idle": "A connection is the socket's own objects, a parser of WebSocket frames and its buffers, a link and its "
-    "windows. The parser is the largest of them.",
+    "windows.",
     "catch-up": "Pages are read, framed and acknowledged in turn: larger pages, and more of them on their way, trade "
     "memory for it.",
     "logins": "A login is a handshake in HTTP, two signatures of which the server checks one, and reads of what the "

@@ -15,10 +15,7 @@ try:
 except ImportError:  # it was installed without its compiled part
     from websockets.utils import apply_mask
 
-__all__ = ["MAX_HEAD_BYTES", "Found", "frame_head", "next_frame"]
-
-# Two bytes, eight of a long length, four of the mask.
-MAX_HEAD_BYTES: Final = 14
+__all__ = ["Found", "frame_head", "next_frame"]
 
 # The whole of a message: FIN, nothing reserved, binary or text.
 _BINARY: Final = 0x82

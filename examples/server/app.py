@@ -10,7 +10,7 @@ import logging
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from examples.adapters.files import FileBlobs
 from examples.adapters.sqlite import MIGRATIONS, SqliteStore, open_sqlite
@@ -29,13 +29,11 @@ from whisperkit.partitions import Partition
 from whisperkit.ratchet import verify
 from whisperkit.service import AttachedLink, MessageService, ServiceConfig
 from whisperkit.stores import PartitionJobs, PartitionStore, Stores
+from whisperkit.sync.codec import is_json
 
 __all__ = ["ChatServer", "Farewell", "open_server"]
 
 log = logging.getLogger("examples.server")
-
-# JSON frames begin with this; it begins no frame in msgpack.
-_JSON: Final = b"["
 
 
 class _DeviceReceiver:
@@ -48,7 +46,7 @@ class _DeviceReceiver:
         )
 
     def _send(self, data: bytes) -> None:
-        self._channel.send(data.decode() if data[:1] == _JSON else data)
+        self._channel.send(data.decode() if is_json(data) else data)
 
     def receive(self, data: bytes | str) -> None:
         """A message came."""

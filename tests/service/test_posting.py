@@ -484,14 +484,3 @@ def test_a_kind_that_no_device_posts_ends_the_link(lab: Lab, kind: EntryKind) ->
 
     assert alice.bye is frames.ByeCode.PROTOCOL
     assert bob.bye is None
-
-
-def test_a_device_that_writes_and_does_not_beat_is_not_taken_for_silent(lab: Lab) -> None:
-    lab.chat()
-    alice = lab.phone(ALICE, acks=False)
-
-    for _ in range(5):
-        lab.settle(60.0)
-        alice.send(CHAT, own={BOB: b"text"})
-
-    assert alice.closed == []

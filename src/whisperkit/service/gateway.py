@@ -207,6 +207,7 @@ class Gateway:
             PeerError: It has no place before HELLO, is not of its form, or is not the device's to ask; the link is
                 closed.
         """
+        link.heard_at = self.core.runtime.now()
         match frame:
             case frames.Hello():
                 await self.greeter.hello(link, frame)
@@ -241,6 +242,7 @@ class Gateway:
             PeerError: It is not of its form; the link is closed.
             UsageError: It is one that waits, which is for `answer`.
         """
+        link.heard_at = self.core.runtime.now()
         match frame:
             case frames.Send():
                 self._send(link, frame)
@@ -274,7 +276,7 @@ class Gateway:
         self._post(link, send)
 
     def _post(self, link: DeviceLink, send: frames.Send) -> None:
-        link.beaten_at = came_at = self.core.runtime.now()  # who writes is not silent
+        came_at = self.core.runtime.now()
         operation = PostMessage(self.core, link.device, send, outbox_seq=send.outbox_seq, came_at=came_at)
         self.poster.post(operation, partial(self._sent, link, operation))
 
@@ -339,7 +341,6 @@ class Gateway:
         )
 
     def _acknowledge(self, link: DeviceLink, cursor: Cursor) -> None:
-        link.beaten_at = self.core.runtime.now()
         if self.ticks.board.is_full:
             return  # the store of marks is away: the device says it again with its next beat, and waits meanwhile
         done = link.acknowledge(cursor)
@@ -362,7 +363,6 @@ class Gateway:
                     self.core.hook.delivered(strategy, max(0, now_ms - delivery.at_ms) / 1_000)
 
     def _beat(self, link: DeviceLink) -> None:
-        link.beaten_at = self.core.runtime.now()
         self.presences.beat(link.device)
         self.core.runtime.spawn(partial(self.reader.say_head, link), name="head")
 

@@ -87,7 +87,7 @@ class House:
         elif not link.is_known and now - link.opened_at > config.hello_s:
             # Late or lost, a HELLO was not refused: UNAUTHORISED would keep the client away for good.
             link.bye(ByeCode.TRY_LATER, retry_after_s=1, why="no-hello")
-        elif link.is_known and now - link.beaten_at > 3 * config.presence_ttl_s:
+        elif link.is_known and now - link.heard_at > 3 * config.presence_ttl_s:
             link.bye(ByeCode.RESYNC, why="silent")
 
     async def _beat_directory(self) -> None:

@@ -92,7 +92,7 @@ class DeviceLink:
         self.trusted = trusted
         self.nonce = nonce
         self.opened_at = now
-        self.beaten_at = now
+        self.heard_at = now
         self.online_since_ms = 0
         self.connection_no = 0
         self.token = b""
