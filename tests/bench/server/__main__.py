@@ -29,6 +29,7 @@ _FOLDER: Final = _ROOT / "build" / "bench"
 _PUBLISHED: Final = _ROOT / "docs" / "_data" / "bench"
 _NAME: Final = "server.json"
 _TRIAL: Final = "server-quick.json"
+_PARTIAL: Final = "server-partial.json"  # where some rows failed
 _PROFILE: Final = "server-profile.json"
 _PEERS: Final = "server-peers.json"
 _ROUNDS: Final = 3
@@ -73,6 +74,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             name, text = _NAME, render(report)
     except FailedError as error:
         print(error, file=sys.stderr)
+        if error.report is not None:
+            _keep(_FOLDER / _PARTIAL, error.report)
+            print(f"{render(error.report)}\nkept in {(_FOLDER / _PARTIAL).relative_to(_ROOT)}, and not published")
         return 1
     report["is_trial"] = options.quick
     out = options.out or _FOLDER / (_TRIAL if options.quick and name == _NAME else name)

@@ -157,6 +157,17 @@ def test_what_fails_is_said(tmp_path: Path) -> None:
     assert isinstance(failed.value.__cause__, subprocess.CalledProcessError)
 
 
+def test_what_did_not_fail_is_not_lost(tmp_path: Path) -> None:
+    def row(key: str, members: object) -> Row:
+        return Row(key, key, "something is done", [Step(key, "planner", {"members": members})], [])
+
+    with pytest.raises(FailedError, match="bad") as failed:
+        run([row("bad", "many"), row("good", 10)], rounds=1, folder=tmp_path, say=lambda _line: None)
+
+    assert failed.value.report is not None
+    assert [each["key"] for each in failed.value.report["rows"]] == ["good"]
+
+
 class Served:
     """A device to which a server talks that does what it must not."""
 
