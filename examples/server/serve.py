@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Final
 
@@ -16,6 +17,7 @@ from examples.config import Config, ConfigError, load_config
 from examples.logs import set_up_logging
 from examples.net.signals import stop_signals
 from examples.server.app import open_server
+from examples.waiting import waiting
 from whisperkit.errors import StoreError
 
 __all__ = ["EXIT_CONFIG", "EXIT_INTERRUPTED", "EXIT_OK", "EXIT_UNAVAILABLE", "serve"]
@@ -59,16 +61,21 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 
 async def _serve(config: Config) -> int:
+    name = config.server.sqlite_path
     with stop_signals() as stop:
-        async with open_server(config) as server:
+        async with AsyncExitStack() as stack:
+            with waiting(f"opening {name}"):
+                server = await stack.enter_async_context(open_server(config))
             calm_the_collector()
-            name, schema = config.server.sqlite_path, server.schema
             print(
-                f"listening on ws://{server.host}:{server.port} ({config.server.profile}, {name}, schema {schema})",
+                f"listening on ws://{server.host}:{server.port} "
+                f"({config.server.profile}, {name}, schema {server.schema})",
                 flush=True,
             )
             stopped_by = await stop
             log.info("stopping", extra={"signal": stopped_by.name})
+            with waiting("draining"):
+                await stack.aclose()
     assert server.farewell is not None  # it is closed
     links, unsaved, cut = server.farewell
     print(f"draining {links} links ... done, {unsaved} unsaved{f', {cut} cut' if cut else ''}", flush=True)
