@@ -19,8 +19,8 @@ def burn() -> int:
 def test_time_is_billed_to_the_function_that_takes_it() -> None:
     found = sample((Job(1, burn) for _ in range(10)), within=__name__, seconds=60)
 
-    assert {place.function for place in found.samples} <= {"burn", "burn.<locals>.<genexpr>"}
-    assert found.samples.total() > 0
+    burnt = sum(count for place, count in found.samples.items() if place.function.startswith("burn"))
+    assert burnt > 0.9 * found.samples.total() > 0  # a tick between two jobs is the caller's: this test's
     assert found.us > 0
     assert found.plain_us > 0
 
