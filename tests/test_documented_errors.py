@@ -102,7 +102,7 @@ async def test_a_message_that_was_altered() -> None:
         "AuthenticationError: the MAC of a message does not fit",
         "drop it, or ask the sender's device to send the message again",
         "code: ratchet.authentication",
-        f"sessions with {ALICE} that were tried: 1",
+        f"message 0 from {ALICE} did not open; sessions that were tried: 1",
     ]
 
 

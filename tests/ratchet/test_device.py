@@ -475,7 +475,7 @@ def test_of_several_failures_the_current_session_s_is_told_with_their_number(ali
     with pytest.raises(AuthenticationError) as caught:
         bob.decrypt(altered, sender=alice)
 
-    assert caught.value.__notes__[2:] == [f"sessions with {alice.id} that were tried: 2"]
+    assert caught.value.__notes__[2:] == [f"message 0 from {alice.id} did not open; sessions that were tried: 2"]
 
 
 # ---- trust ----------------------------------------------------------------------------------------------------------

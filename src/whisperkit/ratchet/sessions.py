@@ -108,8 +108,8 @@ class SessionShelf:
 
         Raises:
             DuplicateMessageError: It was decrypted before, or its key was given up.
-            PeerError: It opens in no session. It is the first one's reason that is raised, and a note says how
-                many were tried.
+            PeerError: It opens in no session. It is the first one's reason that is raised, and a note says which
+                message it was and how many were tried.
         """
         reason, tried, left = None, 0, MAX_TRIAL_STEPS
         for number in self:
@@ -130,7 +130,9 @@ class SessionShelf:
                 break
         if reason is None:
             return None
-        reason.add_note(f"sessions with {self._remote} that were tried: {tried}")
+        reason.add_note(
+            f"message {message.counter} from {self._remote} did not open; sessions that were tried: {tried}"
+        )
         raise reason
 
     def start(self, session: Session) -> None:
