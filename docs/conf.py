@@ -23,6 +23,7 @@ extensions = [
     "sphinx.ext.doctest",
     "sphinx.ext.napoleon",
     "examples_tables",
+    "offline_check",
     "ratchet_figures",
     "reference",
     "server_figures",

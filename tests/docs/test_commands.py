@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import shlex
 from collections.abc import Iterator
@@ -32,6 +33,32 @@ def commands(page: Path) -> Iterator[list[str]]:
                     yield words
 
 
+COMMANDS = set(
+    re.findall(r"commands\.add_parser\(\"(\w+)\"", (ROOT / "examples" / "__main__.py").read_text(encoding="utf-8"))
+)
+INLINE = re.compile(r"`(?:[A-Z_]+=\S+ )*((?:make|python -m) [^`\n]+)`")
+
+
+def unknown(command: str) -> str | None:
+    """What a command names that is not there; `None` for one that can be typed."""
+    match shlex.split(command):
+        case ["make", target, *_] if target not in TARGETS:
+            return f"make does not know {target}"
+        case ["python", "-m", "examples", name, *_] if name not in COMMANDS:
+            return f"python -m examples does not know {name}"
+        case ["python", "-m", module, *_] if not _is_module(module):
+            return f"there is no module {module}"
+        case _:
+            return None
+
+
+def _is_module(name: str) -> bool:
+    try:
+        return importlib.util.find_spec(name) is not None
+    except ModuleNotFoundError:  # of what it is in
+        return False
+
+
 TYPED = [(page.relative_to(ROOT).as_posix(), words) for page in PAGES for words in commands(page)]
 
 
@@ -47,3 +74,28 @@ def test_a_target_of_make_that_a_page_names_is_there(target: str) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_every_block_of_a_page_is_one_that_is_looked_at(page: Path) -> None:
     check_fences(page.read_text(encoding="utf-8"))
+
+
+SENTENCES = sorted(
+    {
+        command
+        for page in (*PAGES, *(ROOT / "changelog.d").glob("*.md"))
+        for command in INLINE.findall(page.read_text(encoding="utf-8"))
+    }
+)
+
+
+def test_sentences_name_commands() -> None:
+    assert len(SENTENCES) > 20
+
+
+@pytest.mark.parametrize("command", SENTENCES)
+def test_a_command_in_a_sentence_is_there(command: str) -> None:
+    assert unknown(command) is None
+
+
+@pytest.mark.parametrize(
+    "command", ["make coffee", "make lab", "python -m examples lab", "python -m examples.lab", "python -m whisper.kit"]
+)
+def test_a_command_that_is_not_there_is_found(command: str) -> None:
+    assert unknown(command) is not None
