@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import argparse
 import asyncio
+import re
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from typing import Any, Final
 
 import anyio
 
+from examples.chat.typed import TypedLines
+from examples.exits import EXIT_INTERRUPTED, EXIT_OK, EXIT_UNAVAILABLE
 from whisperkit.client import Client
 from whisperkit.errors import TransportError
 from whisperkit.ids import ConversationId, MessageId
@@ -17,15 +21,15 @@ from whisperkit.receipts import MessageStatus
 __all__ = ["run_talk", "sent", "typed_lines"]
 
 _PATIENCE_S: Final = 10.0
-EXIT_USAGE: Final = 2
-EXIT_UNAVAILABLE: Final = 69
+# What all three servers take.
+_NAME: Final = re.compile("[a-z0-9-]{1,40}")
 
 
 async def typed_lines() -> AsyncIterator[str]:
     """The lines of the input in which there is something."""
-    while line := await asyncio.to_thread(sys.stdin.readline):
-        if line.strip():
-            yield line.strip()
+    async for line in TypedLines(sys.stdin.fileno()):
+        if line:
+            yield line
 
 
 async def sent(client: Client, conv: ConversationId, last: MessageId | None, *, wait_s: float = _PATIENCE_S) -> None:
@@ -43,20 +47,41 @@ async def sent(client: Client, conv: ConversationId, last: MessageId | None, *, 
 
 
 # Any: nothing is sent into it, and it returns nothing.
-def run_talk(talk: Callable[..., Coroutine[Any, Any, None]], arguments: Sequence[str], usage: str) -> int:
+def run_talk(
+    talk: Callable[[str, str, str], Coroutine[Any, Any, None]],
+    arguments: Sequence[str],
+    *,
+    program: str,
+    place: str,
+    url: str,
+) -> int:
     """Talk until the input ends; returns the exit code.
 
     Args:
-        talk: Takes who talks, where, and perhaps the URL.
-        arguments: Of the command line.
-        usage: What they have to be.
+        talk: Takes who talks, where or with whom, and the URL.
+        arguments: Of the command line; what is wrong with them is told, and ends the program with code 2.
+        program: The module that is run.
+        place: What the second argument is called: a room, or somebody.
+        url: Of the server, if the command line names none.
     """
-    if not 2 <= len(arguments) <= 3:
-        print(f"usage: {usage}", file=sys.stderr)
-        return EXIT_USAGE
+    parser = argparse.ArgumentParser(
+        prog=f"python -m {program}", description="Talk until the input ends: each line that is typed is sent."
+    )
+    parser.add_argument("name", type=_name, metavar="NAME", help="who you are")
+    parser.add_argument("place", type=_name, metavar=place, help="where, or with whom")
+    parser.add_argument("url", nargs="?", default=url, metavar="URL", help="of the server (default: %(default)s)")
+    asked = parser.parse_args(arguments)
     try:
-        asyncio.run(talk(*arguments))
+        asyncio.run(talk(asked.name, asked.place, asked.url))
     except TransportError as error:
         print(error, file=sys.stderr)
         return EXIT_UNAVAILABLE
-    return 0
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    return EXIT_OK
+
+
+def _name(text: str) -> str:
+    if not _NAME.fullmatch(text):
+        raise argparse.ArgumentTypeError(f"a name has small letters, digits and -, and at most 40 of them, got {text}")
+    return text

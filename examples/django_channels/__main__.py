@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Final
 
 import django
-import uvicorn
 from django.core.management import call_command
+
+from examples.uvicorn_site import port_of, run_site
+from examples.waiting import waiting
 
 __all__ = ["main"]
 
@@ -20,13 +22,14 @@ _PORT: Final = 8091
 
 def main(arguments: Sequence[str]) -> int:
     """Serve until told to stop; returns the exit code."""
+    about = "A Django site with a chat in it; all that it keeps is in chat-data/django."
+    port = port_of(arguments, program="examples.django_channels", about=about, default=_PORT)
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "examples.django_channels.settings")
     os.environ.setdefault("DJANGO_SECRET_KEY", _secret_key(Path("chat-data/django")))
     django.setup()
-    call_command("migrate", verbosity=0)
-    port = int(arguments[0]) if arguments else _PORT
-    uvicorn.run("examples.django_channels.asgi:application", port=port, lifespan="on", access_log=False)
-    return 0
+    with waiting("making the tables"):
+        call_command("migrate", verbosity=0)
+    return run_site("examples.django_channels.asgi:application", port=port)
 
 
 def _secret_key(folder: Path) -> str:

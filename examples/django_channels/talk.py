@@ -145,7 +145,7 @@ class _Screen(FrameDevice):
             print(f"{self.names.get(str(entry.sender), entry.sender)}: {entry.shared.decode()}", flush=True)
 
 
-async def _talk(name: str, room: str, url: str = URL) -> None:
+async def _talk(name: str, room: str, url: str) -> None:
     # An example's password: a real page would ask for it.
     async with Person(name, f"password of {name}", url=url) as person:
         screen = _Screen(name, lambda: url, vouched=(person.device, person.dial))
@@ -165,7 +165,7 @@ async def _talk(name: str, room: str, url: str = URL) -> None:
 
 def main(arguments: Sequence[str]) -> int:
     """Talk until the input ends; returns the exit code."""
-    return run_talk(_talk, arguments, "python -m examples.django_channels.talk NAME ROOM [URL]")
+    return run_talk(_talk, arguments, program="examples.django_channels.talk", place="ROOM", url=URL)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ import httpx
 from examples.adapters.sqlite import open_sqlite
 from examples.net.websocket_link import connect
 from examples.talking import run_talk, sent, typed_lines
+from examples.waiting import waiting
 from whisperkit.client import Client
 from whisperkit.client.content import Text
 from whisperkit.client.events import Recorded
@@ -125,13 +126,15 @@ async def _hear(client: Client, names: dict[UserId, str]) -> None:
                 print(f"{names.get(sender, sender)}: {event.record.what.text}", flush=True)
 
 
-async def _talk(name: str, room: str, url: str = URL) -> None:
+async def _talk(name: str, room: str, url: str) -> None:
     _FOLDER.mkdir(exist_ok=True)
     async with open_sqlite(_FOLDER / f"{name}.fastapi.db") as store:
         # An example's password: a real client would ask for it.
         person = Person(store, name, f"password of {name}", urls=[url])
         async with person.client as client:
-            await client.wait_live(timeout_s=10.0)
+            with waiting(f"connecting to {url}"):
+                if not await client.wait_live(timeout_s=10.0):
+                    await person.register(url)  # says why
             print(f"{name} is in {room}: {', '.join(await person.enter(room))}", flush=True)
             hearing = asyncio.create_task(_hear(client, person.names))
             last: MessageId | None = None
@@ -146,7 +149,7 @@ async def _talk(name: str, room: str, url: str = URL) -> None:
 
 def main(arguments: Sequence[str]) -> int:
     """Talk until the input ends; returns the exit code."""
-    return run_talk(_talk, arguments, "python -m examples.fastapi_postgres.talk NAME ROOM [URL]")
+    return run_talk(_talk, arguments, program="examples.fastapi_postgres.talk", place="ROOM", url=URL)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from typing import Final
 
-import uvicorn
+from examples.uvicorn_site import port_of, run_site
 
 __all__ = ["main"]
 
@@ -15,9 +15,9 @@ _PORT: Final = 8092
 
 def main(arguments: Sequence[str]) -> int:
     """Serve until told to stop; returns the exit code."""
-    port = int(arguments[0]) if arguments else _PORT
-    uvicorn.run("examples.socketio_chat.app:app", port=port, lifespan="on", access_log=False)
-    return 0
+    about = "A chat server on python-socketio; all that it keeps is in chat-data/socketio."
+    port = port_of(arguments, program="examples.socketio_chat", about=about, default=_PORT)
+    return run_site("examples.socketio_chat.app:app", port=port)
 
 
 if __name__ == "__main__":

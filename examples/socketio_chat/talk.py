@@ -17,6 +17,7 @@ from socketio.exceptions import SocketIOError
 
 from examples.adapters.sqlite import open_sqlite
 from examples.talking import run_talk, sent, typed_lines
+from examples.waiting import waiting
 from whisperkit.client import Client
 from whisperkit.errors import TransportError
 from whisperkit.ids import DeviceId, MessageId, UserId
@@ -138,14 +139,15 @@ async def _wait_for(client: Client, other: str) -> None:
         await asyncio.sleep(_LOOK_S)
 
 
-async def _talk(name: str, other: str, url: str = URL) -> None:
+async def _talk(name: str, other: str, url: str) -> None:
     _FOLDER.mkdir(exist_ok=True)
     async with open_sqlite(_FOLDER / f"{name}.socketio.db") as store:
         # An example's password: a real client would ask for it.
         person = Person(store, name, f"password of {name}", url=lambda: url)
         async with person.client as client:
-            if not await client.wait_live(timeout_s=10.0):
-                await (await person.dial()).close()  # says why
+            with waiting(f"connecting to {url}"):
+                if not await client.wait_live(timeout_s=10.0):
+                    await (await person.dial()).close()  # says why
             hearing = asyncio.create_task(_hear(client, other))
             await _wait_for(client, other)
             chat = await client.direct(UserId.named(other))
@@ -159,7 +161,7 @@ async def _talk(name: str, other: str, url: str = URL) -> None:
 
 def main(arguments: Sequence[str]) -> int:
     """Talk until the input ends; returns the exit code."""
-    return run_talk(_talk, arguments, "python -m examples.socketio_chat.talk NAME OTHER [URL]")
+    return run_talk(_talk, arguments, program="examples.socketio_chat.talk", place="OTHER", url=URL)
 
 
 if __name__ == "__main__":

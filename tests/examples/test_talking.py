@@ -57,12 +57,30 @@ async def test_who_has_said_nothing_waits_for_nothing() -> None:
 
 
 def test_wrong_usage_and_a_server_that_is_away_have_codes_of_their_own(capsys: pytest.CaptureFixture[str]) -> None:
-    async def talk(name: str, room: str, url: str = "here") -> None:
-        if url != "here":
+    async def talk(name: str, room: str, url: str) -> None:
+        if url == "there":
             raise TransportError("nobody answers")
+        if url == "interrupted":
+            raise KeyboardInterrupt
+        assert (name, room, url) == ("alice", "lobby", "here")
 
-    assert run_talk(talk, ["alice", "lobby"], "talk NAME ROOM [URL]") == 0
-    assert run_talk(talk, ["alice"], "talk NAME ROOM [URL]") == 2
-    assert run_talk(talk, ["alice", "lobby", "there"], "talk NAME ROOM [URL]") == 69
-    lines = capsys.readouterr().err.splitlines()
-    assert lines[:2] == ["usage: talk NAME ROOM [URL]", "nobody answers"]
+    def run(*arguments: str) -> int:
+        return run_talk(talk, arguments, program="a.talk", place="ROOM", url="here")
+
+    assert run("alice", "lobby") == 0
+    assert run("alice", "lobby", "there") == 69
+    assert run("alice", "lobby", "interrupted") == 130
+    assert capsys.readouterr().err == "nobody answers\n"
+    for wrong, said in (
+        (["alice"], "the following arguments are required: ROOM"),
+        (["alice", "lobby", "here", "there"], "unrecognized arguments: there"),
+        (
+            ["Alice", "lobby"],
+            "argument NAME: a name has small letters, digits and -, and at most 40 of them, got Alice",
+        ),
+        (["alice", "a/b"], "argument ROOM: a name has small letters"),
+    ):
+        with pytest.raises(SystemExit) as ended:
+            run(*wrong)
+        assert ended.value.code == 2
+        assert said in capsys.readouterr().err
