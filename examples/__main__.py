@@ -14,19 +14,29 @@ import sys
 from collections.abc import Sequence
 from getpass import getpass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 from urllib.parse import urlsplit
 
-if TYPE_CHECKING:
-    from examples.adapters.sealed_lock import Lock
+from examples.exits import EXIT_CONFIG, EXIT_INTERRUPTED, EXIT_OK, nobody_reads
 
 _URL: Final = "ws://127.0.0.1:8080/ws"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code."""
-    parser = _parser()
-    asked = parser.parse_args(arguments)
+    asked = _parser().parse_args(arguments)
+    try:
+        code = _run(asked)
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        nobody_reads()
+        return EXIT_OK
+    return code
+
+
+def _run(asked: argparse.Namespace) -> int:
     match asked.command:
         case "serve":
             from examples.server.serve import serve
@@ -53,11 +63,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _chat(asked: argparse.Namespace) -> int:
-    from examples.chat.exits import EXIT_INTERRUPTED
     from examples.device import device_file
     from examples.passphrase import NoPassphraseError, lock_for
-    from examples.server.serve import EXIT_CONFIG
 
+    settings = None
+    if not asked.plain and sys.stdin.isatty() and sys.stdout.isatty():
+        from examples.tui.settings import SettingsError, load_settings
+
+        try:  # before anybody types a passphrase for nothing
+            settings = load_settings(asked.data / "chat.toml")
+        except SettingsError as error:
+            print(error, file=sys.stderr)
+            return EXIT_CONFIG
     is_new = not device_file(asked.data, asked.name, asked.device).exists()
     ask = getpass if sys.stdin.isatty() else None
     try:
@@ -68,23 +85,12 @@ def _chat(asked: argparse.Namespace) -> int:
     except KeyboardInterrupt:  # where the passphrase was asked for
         print(file=sys.stderr)
         return EXIT_INTERRUPTED
-    if asked.plain or not (sys.stdin.isatty() and sys.stdout.isatty()):
+    if settings is None:
         from examples.chat.plain import chat
 
         return chat(asked.name, url=asked.url, folder=asked.data, number=asked.device, lock=lock, wait_s=asked.wait)
-    return _chat_on_screen(asked, lock)
-
-
-def _chat_on_screen(asked: argparse.Namespace, lock: Lock) -> int:
-    from examples.server.serve import EXIT_CONFIG
     from examples.tui.run import chat_on_screen
-    from examples.tui.settings import SettingsError, load_settings
 
-    try:
-        settings = load_settings(asked.data / "chat.toml")
-    except SettingsError as error:
-        print(error, file=sys.stderr)
-        return EXIT_CONFIG
     return chat_on_screen(
         asked.name,
         url=asked.url,
@@ -174,7 +180,6 @@ def _url(text: str) -> str:
 
 def _show_config(path: Path | None, *, is_json: bool) -> int:
     from examples.config import ConfigError, load_config, secrets
-    from examples.server.serve import EXIT_CONFIG
 
     try:
         settings = [*load_config(path, environ=os.environ).settings, *secrets(os.environ)]

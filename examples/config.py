@@ -24,7 +24,6 @@ from whisperkit.fanout import Limits
 
 __all__ = [
     "DEFAULT_PATH",
-    "EXIT_CONFIG",
     "Config",
     "ConfigError",
     "FanoutSettings",
@@ -37,7 +36,6 @@ __all__ = [
 ]
 
 DEFAULT_PATH: Final = Path("whisperkit.toml")
-EXIT_CONFIG: Final = 78  # EX_CONFIG of sysexits
 
 _PREFIX: Final = "WHISPERKIT_"
 # Others begin like that, too; the two underscores make it a setting.
@@ -57,7 +55,7 @@ Check: TypeAlias = Callable[[Any], str | None]
 
 
 class ConfigError(Exception):
-    """The configuration is wrong; the program ends with `EXIT_CONFIG`.
+    """The configuration is wrong; the program ends with code 78.
 
     Attributes:
         problems: One line each: where, and what.
@@ -80,9 +78,7 @@ def _within(least: float, most: float) -> Mapping[str, object]:
 
 
 def _profile(value: str) -> str | None:
-    if value == "cluster":
-        return 'must be "embedded" in this version: "cluster" is not available yet'
-    return None if value == "embedded" else 'must be "embedded" or "cluster"'
+    return None if value == "embedded" else 'must be "embedded"'
 
 
 def _bind(value: str) -> str | None:

@@ -75,7 +75,7 @@ class Metrics:
 
     Args:
         version: Of the program.
-        profile: ``embedded`` or ``cluster``.
+        profile: Of the configuration.
         schema: Of the database.
         started_at_s: When it was started, seconds since 1970; `None` for now.
     """

@@ -18,11 +18,11 @@ from typing import Final
 
 from examples.adapters.sqlite import open_sqlite
 from examples.config import ConfigError, load_config
+from examples.exits import EXIT_CONFIG, EXIT_INTERRUPTED, EXIT_OK, EXIT_UNAVAILABLE
 from examples.logs import set_up_logging
 from examples.net.signals import stop_signals
 from examples.net.websocket_link import connect
 from examples.server.app import open_server
-from examples.server.serve import EXIT_CONFIG, EXIT_INTERRUPTED, EXIT_OK, EXIT_UNAVAILABLE
 from examples.waiting import waiting
 from whisperkit.client import Client
 from whisperkit.client.events import ConnectionState

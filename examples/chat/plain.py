@@ -21,13 +21,14 @@ from typing import Final
 
 from examples.adapters.sealed_lock import Lock
 from examples.chat.commands import Commands
-from examples.chat.exits import EXIT_OK, EXIT_REFUSED, EXIT_UNAVAILABLE, NAME_TAKEN, exit_code
+from examples.chat.exits import EXIT_REFUSED, NAME_TAKEN, exit_code
 from examples.chat.names import Names
 from examples.chat.qr import room_for_qr
 from examples.chat.screen import Screen
 from examples.chat.trust import invitation
 from examples.chat.typed import TypedLines
 from examples.device import Phone, open_phone
+from examples.exits import EXIT_OK, EXIT_UNAVAILABLE
 from examples.logs import set_up_logging
 from examples.waiting import waiting
 from whisperkit.client.events import ConnectionState

@@ -7,14 +7,17 @@ glyph and a word too, never a colour alone.
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from typing import Any, NamedTuple, TypeVar
 
 from rich.console import Console
 from rich.markup import escape
 from rich.panel import Panel
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeElapsedColumn
+
+from examples.chat.typed import TypedLines
 
 __all__ = ["Claim", "ClaimFailedError", "Narrator"]
 
@@ -55,6 +58,7 @@ class Narrator:
         console: Where to.
         is_fast: Without pauses.
         is_stepped: Wait for a key after each chapter.
+        keys: Brings a line for each Enter.
 
     Attributes:
         console: Where to.
@@ -62,12 +66,21 @@ class Narrator:
         failed: The one that did not.
     """
 
-    def __init__(self, console: Console, *, is_fast: bool, is_stepped: bool) -> None:
+    def __init__(
+        self,
+        console: Console,
+        *,
+        is_fast: bool,
+        is_stepped: bool,
+        keys: Callable[[], AsyncIterator[str]] = lambda: aiter(TypedLines(sys.stdin.fileno())),
+    ) -> None:
         self.console = console
         self.claims: list[Claim] = []
         self.failed: ClaimFailedError | None = None
         self._is_fast = is_fast
         self._is_stepped = is_stepped
+        self._open_keys = keys
+        self._keys: AsyncIterator[str] | None = None
         self._began = time.monotonic()
         self._chapter = 0
 
@@ -78,14 +91,21 @@ class Narrator:
 
     def chapter(self, title: str) -> None:
         """Begin a chapter."""
-        if self._chapter and self._is_stepped:
-            self.console.input("[dim]Enter: next chapter[/dim] ")
-        elif self._chapter and not self._is_fast:
-            time.sleep(PAUSE_S)
         self._chapter += 1
         minutes, seconds = divmod(int(self.seconds), 60)
         head = f"{self._chapter:>2}  {title}"
         self.console.print(f"\n[bold]{escape(head):<60}[/bold][dim]t+{minutes:02}:{seconds:02}[/dim]")
+
+    async def pause(self) -> None:
+        """Let the reader read, or wait for a key, while the phones go on; where the input has ended, for nothing."""
+        if not self._is_stepped:
+            await asyncio.sleep(0.0 if self._is_fast else PAUSE_S)
+            return
+        self.console.print("[dim]Enter: next chapter[/dim] ", end="")
+        self._keys = self._keys or self._open_keys()
+        if await anext(self._keys, None) is None:
+            self._is_stepped = False
+            self.console.print()
 
     def event(self, who: str, what: str, aside: str = "") -> None:
         """One line: who, what, and what it looks like from behind."""

@@ -8,19 +8,16 @@ import shutil
 import tempfile
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import TypeAlias
 
 from rich.console import Console
 
 from examples.demo.narrator import ClaimFailedError, Narrator
 from examples.demo.processes import ServerProcess
 from examples.demo.story import CLAIMS, Story
+from examples.exits import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK
 
 __all__ = ["EXIT_FAILED", "EXIT_INTERRUPTED", "EXIT_OK", "Play", "run_demo", "whole_story"]
-
-EXIT_OK: Final = 0
-EXIT_FAILED: Final = 1
-EXIT_INTERRUPTED: Final = 130
 
 Play: TypeAlias = Callable[[Path, Narrator], Awaitable[None]]
 
@@ -96,6 +93,8 @@ def _play(play: Play, folder: Path, narrator: Narrator, claims: int) -> int:
         return EXIT_FAILED
     except KeyboardInterrupt:
         say("\nstopped")
+        return EXIT_INTERRUPTED
+    except SystemExit:  # with which rich ends where nobody reads any more
         return EXIT_INTERRUPTED
     except Exception:
         narrator.console.print_exception()

@@ -76,7 +76,9 @@ class Story:
         """
         async with self._phones:
             try:
-                for chapter in CHAPTERS if chapters is None else chapters:
+                for place, chapter in enumerate(CHAPTERS if chapters is None else chapters):
+                    if place:
+                        await self._say.pause()
                     await chapter(self)
             finally:
                 await self._crowd.leave()

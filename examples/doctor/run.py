@@ -6,7 +6,6 @@ import os
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Final
 
 from examples.doctor.findings import Finding, State, is_coloured, poor, show, show_json
 from examples.doctor.machine import (
@@ -18,12 +17,10 @@ from examples.doctor.machine import (
     check_terminal,
     machine_here,
 )
+from examples.exits import EXIT_FAILED, EXIT_OK
 from examples.waiting import waiting
 
-__all__ = ["EXIT_FAILED", "EXIT_OK", "examine", "run_doctor"]
-
-EXIT_OK: Final = 0
-EXIT_FAILED: Final = 1
+__all__ = ["examine", "run_doctor"]
 
 
 def run_doctor(config_path: Path | None, *, is_json: bool) -> int:
@@ -56,7 +53,11 @@ def examine(config_path: Path | None, environ: Mapping[str, str], machine: Machi
     yield packages
     if packages.state is State.FAIL:
         yield check_clock(machine, ())
-        yield poor("server", "not looked at, because packages are missing", fix="the one above, then doctor again")
+        yield poor(
+            "server",
+            "not looked at, because packages are missing",
+            fix="python -m examples doctor  # again, after the one above",
+        )
         return
     yield from _examine_server(config_path, environ, machine)
 
@@ -69,7 +70,11 @@ def _examine_server(config_path: Path | None, environ: Mapping[str, str], machin
     yield from findings
     if config is None:
         yield check_clock(machine, ())
-        yield poor("server", "not looked at, because settings are wrong", fix="the one above, then doctor again")
+        yield poor(
+            "server",
+            "not looked at, because settings are wrong",
+            fix="python -m examples doctor  # again, after the one above",
+        )
         return
     database = Path(config.server.sqlite_path)
     yield check_clock(machine, (database, Path(f"{database}-wal")))

@@ -189,7 +189,7 @@ def _unreadable(path: Path, error: sqlite3.Error, *, is_served: bool) -> Finding
         case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED if is_served:
             return poor("database", f"{path} is in use, it seems by that server", fix=_other_database())
         case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
-            who = f"fuser -v {shlex.quote(str(path))}, and stop it; or {_other_database()}"
+            who = f"fuser -v {shlex.quote(str(path))}  # and stop it; or: {_other_database()}"
             return bad("database", f"{path} is in use by another process", fix=who)
         case sqlite3.SQLITE_NOTADB:
             return bad("database", f"{path} is no database", fix=_aside(path))
@@ -200,7 +200,7 @@ def _unreadable(path: Path, error: sqlite3.Error, *, is_served: bool) -> Finding
 
 
 def _damaged(path: Path, how: str) -> Finding:
-    return bad("database", f"{path} is damaged: {how}", fix=f"{_aside(path)}, and bring back the last backup")
+    return bad("database", f"{path} is damaged: {how}", fix=f"{_aside(path)}  # and bring back the last backup")
 
 
 def _aside(path: Path) -> str:
@@ -243,6 +243,6 @@ def check_passphrase(environ: Mapping[str, str]) -> Finding:
     if file and stat.S_IMODE(Path(file).stat().st_mode) & 0o077:
         return poor("passphrase", f"others may read {file}", fix=f"chmod 600 {shlex.quote(file)}")
     if environ.get("WHISPERKIT_PASSPHRASE"):
-        fix = "put it into a file of mode 600, and set WHISPERKIT_PASSPHRASE_FILE"
+        fix = "(umask 077; printenv WHISPERKIT_PASSPHRASE > passphrase)  # unset it, and set WHISPERKIT_PASSPHRASE_FILE"
         return poor("passphrase", "the environment has it, which other programs of yours may read", fix=fix)
     return good("passphrase", "from a file" if file else "a key" if environ.get("WHISPERKIT_KEY") else "is asked for")

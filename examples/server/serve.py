@@ -10,23 +10,17 @@ import sys
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Final
 
 from examples.collector import calm_the_collector
 from examples.config import Config, ConfigError, load_config
+from examples.exits import EXIT_CONFIG, EXIT_INTERRUPTED, EXIT_OK, EXIT_UNAVAILABLE
 from examples.logs import set_up_logging
 from examples.net.signals import stop_signals
 from examples.server.app import open_server
 from examples.waiting import waiting
 from whisperkit.errors import StoreError
 
-__all__ = ["EXIT_CONFIG", "EXIT_INTERRUPTED", "EXIT_OK", "EXIT_UNAVAILABLE", "serve"]
-
-# As in sysexits.h; the last is what a shell gives a program that Ctrl-C ended.
-EXIT_OK: Final = 0
-EXIT_UNAVAILABLE: Final = 69
-EXIT_CONFIG: Final = 78
-EXIT_INTERRUPTED: Final = 130
+__all__ = ["serve"]
 
 log = logging.getLogger("examples.server")
 
@@ -68,7 +62,7 @@ async def _serve(config: Config) -> int:
                 server = await stack.enter_async_context(open_server(config))
             calm_the_collector()
             print(
-                f"listening on ws://{server.host}:{server.port} "
+                f"listening on {server.url.removesuffix('/ws')} "
                 f"({config.server.profile}, {name}, schema {server.schema})",
                 flush=True,
             )

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Final
 
 from examples.adapters.sealed_lock import Lock
-from examples.chat.exits import EXIT_INTERRUPTED, EXIT_OK, EXIT_REFUSED, NAME_TAKEN, exit_code
+from examples.chat.exits import EXIT_REFUSED, NAME_TAKEN, exit_code
 from examples.chat.names import Names
 from examples.chat.trust import invitation
 from examples.device import open_phone
+from examples.exits import EXIT_INTERRUPTED, EXIT_OK
 from examples.logs import set_up_logging
 from examples.tui.app import ChatApp
 from examples.tui.glyphs import ASCII, GLYPHS, glyphs_for

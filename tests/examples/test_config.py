@@ -120,11 +120,7 @@ def test_a_line_is_found_however_it_is_written(path: Path, text: str, line: int)
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ('[server]\n\n\nprofile = "clustered"', ':4: profile must be "embedded" or "cluster", got "clustered"'),
-        (
-            '[server]\nprofile = "cluster"',
-            ':2: profile must be "embedded" in this version: "cluster" is not available yet, got "cluster"',
-        ),
+        ('[server]\n\n\nprofile = "clustered"', ':4: profile must be "embedded", got "clustered"'),
         ("[presence]\nbead_s = 3", ":2: unknown key bead_s in [presence]; did you mean beat_s?"),
         ("[presence]\nx = 3", ":2: unknown key x in [presence]; there is beat_s, ttl_s, grace_s"),
         ("\n[presense]\nbeat_s = 3", ":2: unknown section [presense]; did you mean presence?"),

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from examples.__main__ import main
+from tests.examples.processes import PATIENCE_S, Terminal, environment
 
 
 @pytest.fixture(autouse=True)
@@ -109,3 +112,49 @@ def test_config_tells_what_is_wrong_with_it(tmp_path: Path, capsys: pytest.Captu
 
     assert code == 78
     assert "whisperkit.toml:2: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["config", "doctor"])
+def test_whoever_reads_only_the_beginning_ends_it(command: str, tmp_path: Path) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)  # nobody reads at all
+    try:
+        ended = subprocess.run(
+            [sys.executable, "-m", "examples", command],
+            cwd=tmp_path,
+            env=environment({"WHISPERKIT_SERVER__BIND": "127.0.0.1:0"}),
+            stdout=writing,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+            timeout=PATIENCE_S,
+        )
+    finally:
+        os.close(writing)
+
+    assert (ended.returncode, ended.stderr) == (0, "")
+
+
+def test_ctrl_c_ends_the_doctor_in_the_middle_of_a_check(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "words")  # reading it waits for whoever writes
+    terminal = Terminal(["doctor"], tmp_path, {"WHISPERKIT_KEY": "", "WHISPERKIT_PASSPHRASE_FILE": "words"})
+    try:
+        terminal.until("packages")
+        terminal.press(b"\x03")
+
+        assert terminal.end() == 130
+        assert "Traceback" not in terminal.screen
+    finally:
+        terminal.close()
+
+
+def test_a_file_of_settings_that_means_nothing_is_told_before_a_passphrase_is_asked_for(tmp_path: Path) -> None:
+    (tmp_path / "chat-data").mkdir()
+    (tmp_path / "chat-data" / "chat.toml").write_text('theme = "pink"\n')
+    terminal = Terminal(["chat", "alice"], tmp_path, {"WHISPERKIT_KEY": ""})
+    try:
+        assert terminal.end() == 78
+        assert "theme is one of terminal" in terminal.screen
+        assert "passphrase" not in terminal.screen
+    finally:
+        terminal.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 
 import pytest
 from rich.console import Console
@@ -11,13 +12,26 @@ from rich.console import Console
 from examples.demo.narrator import Claim, ClaimFailedError, Narrator
 
 
+async def nobody() -> AsyncGenerator[str]:
+    """Keys that are never pressed, because the input has ended."""
+    lines: tuple[str, ...] = ()
+    for line in lines:
+        yield line
+
+
 class Told:
     """A narrator and what it wrote."""
 
-    def __init__(self, *, is_terminal: bool = False, is_stepped: bool = False) -> None:
+    def __init__(
+        self,
+        *,
+        is_terminal: bool = False,
+        is_stepped: bool = False,
+        keys: Callable[[], AsyncIterator[str]] = nobody,
+    ) -> None:
         self.out = io.StringIO()
         console = Console(file=self.out, force_terminal=is_terminal, highlight=False, width=120)
-        self.narrator = Narrator(console, is_fast=True, is_stepped=is_stepped)
+        self.narrator = Narrator(console, is_fast=True, is_stepped=is_stepped, keys=keys)
 
     @property
     def text(self) -> str:
@@ -91,17 +105,29 @@ def test_chapters_are_numbered_and_say_when_they_began() -> None:
     assert second.split() == ["2", "Bob", "flies", "t+00:00"]
 
 
-def test_a_story_in_steps_waits_for_a_key_after_each_chapter_and_not_before_the_first(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    told = Told(is_stepped=True)
-    monkeypatch.setattr("sys.stdin", io.StringIO("\n"))
+@pytest.mark.anyio
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_a_story_in_steps_waits_for_a_key_until_nobody_can_press_one_and_the_phones_go_on() -> None:
+    typed: asyncio.Queue[str | None] = asyncio.Queue()
 
-    told.narrator.chapter("one")
-    assert "Enter" not in told.text
-    told.narrator.chapter("two")
+    async def keys() -> AsyncGenerator[str]:
+        while (line := await typed.get()) is not None:
+            yield line
 
-    assert told.text.count("Enter: next chapter") == 1
+    told = Told(is_stepped=True, keys=keys)
+    waiting = asyncio.create_task(told.narrator.pause())
+    for _ in range(5):
+        await asyncio.sleep(0)  # the others have their turn
+    assert told.text == "Enter: next chapter "
+    assert not waiting.done()
+
+    typed.put_nowait("")
+    await waiting
+    typed.put_nowait(None)  # the input has ended
+    await told.narrator.pause()
+    await told.narrator.pause()
+
+    assert told.text.count("Enter: next chapter") == 2
 
 
 def test_a_bar_leaves_nothing_in_a_pipe_but_its_end() -> None:

@@ -219,7 +219,7 @@ def test_all_that_is_wrong_with_the_settings_is_told_at_once(tmp_path: Path) -> 
     assert code == 78
     assert said.splitlines()[0].startswith("whisperkit.toml:2: ")
     assert "did you mean bind?" in said
-    assert 'whisperkit.toml:3: profile must be "embedded" or "cluster"' in said
+    assert 'whisperkit.toml:3: profile must be "embedded", got "clustered"' in said
     assert "did you mean server" in said
     assert "WHISPERKIT_FANOUT__DIRECT_BELOW" in said
     assert [path.name for path in tmp_path.iterdir()] == ["whisperkit.toml"]
