@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import mimetypes
-import shlex
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -13,7 +12,7 @@ from examples.chat.lines import clean, clock, file_name, how_far, last_seen, rea
 from examples.chat.names import Names, group_label
 from examples.chat.screen import Screen
 from examples.chat.trust import Trust
-from examples.chat.wanted import number_of, one_of, some_of
+from examples.chat.wanted import number_of, one_of, quoted, some_of
 from examples.device import Phone
 from whisperkit.client.content import Attachment
 from whisperkit.client.events import ConnectionState, PresenceChanged
@@ -191,7 +190,7 @@ class Commands:
         await self._written_in(conv)
 
     async def save(self, text: str) -> None:
-        number, *rest = shlex.split(text) or ["1"]
+        number, *rest = quoted(text) or ["1"]
         records = await self._client.history(self._screen.opened(), limit=FAR)
         files = [record.what for record in records if isinstance(record.what, Attachment)]
         if not 0 < number_of(number) <= len(files):
@@ -366,7 +365,7 @@ COMMANDS: Final[dict[str, Command]] = {
 
 def _to_send(text: str) -> tuple[Path, str]:
     """The file that is meant, and its caption; quotes hold a path with spaces together."""
-    first, *caption = shlex.split(text) or [""]
+    first, *caption = quoted(text) or [""]
     path = Path(first).expanduser()
     if not path.is_file():
         raise ValueError(f"{first}: there is no such file" if first else "which? /file PATH")

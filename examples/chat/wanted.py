@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-__all__ = ["number_of", "one_of", "some_of"]
+import shlex
+
+__all__ = ["number_of", "one_of", "quoted", "some_of"]
 
 
 def one_of(text: str, question: str) -> str:
@@ -17,6 +19,16 @@ def some_of(text: str, question: str) -> list[str]:
     if not text:
         raise ValueError(question)
     return text.split()
+
+
+def quoted(text: str) -> list[str]:
+    """The words, where quotes hold those together that have spaces between them."""
+    try:
+        return shlex.split(text)
+    except ValueError as error:
+        raise ValueError(
+            "a quote is open: a path with a space or a quote in it stands in quotes of the other kind"
+        ) from error
 
 
 def number_of(text: str) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import tzinfo
 from functools import partial
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import ClassVar, Final
 
 import anyio.lowlevel
 from textual import events, work
-from textual.app import App, ComposeResult, SystemCommand
+from textual.app import ComposeResult, SystemCommand
 from textual.binding import BindingType
 from textual.containers import Horizontal, Vertical
 from textual.content import Content
@@ -20,7 +20,6 @@ from textual.screen import Screen
 from textual.widgets import Static, TextArea
 
 from examples.chat.commands import Commands
-from examples.chat.lines import reason
 from examples.chat.names import Names
 from examples.device import Phone
 from examples.device_outgoing import OutgoingFiles
@@ -39,6 +38,7 @@ from examples.tui.message_view import MessageView
 from examples.tui.room import Room
 from examples.tui.settings import Settings
 from examples.tui.slash import offered_commands, run_command
+from examples.tui.speaking import SpeakingApp
 from examples.tui.talk import BLOCKED, Talk
 from examples.tui.themes import THEMES
 from examples.tui.transfers import Transfers
@@ -56,19 +56,17 @@ from whisperkit.client.events import (
 from whisperkit.client.events import (
     Notice as DeviceNotice,
 )
-from whisperkit.errors import WhisperError
 from whisperkit.ids import ConversationId
 
-__all__ = ["NARROW_BELOW", "ChatApp"]
+__all__ = ["ChatApp"]
 
-NARROW_BELOW: Final = 80
 EXIT_REFUSED: Final = 1
 TICK_S: Final = 1.0
 # A device that catches up brings one read after the other: of so many events at a time is the screen drawn anew.
 DRAWN_AT_ONCE: Final = 100
 
 
-class ChatApp(App[int]):
+class ChatApp(SpeakingApp):
     """The terminal client.
 
     Args:
@@ -184,11 +182,6 @@ class ChatApp(App[int]):
     def composer(self) -> Composer:
         """Where one writes."""
         return self.main_screen.query_one(Composer)
-
-    @property
-    def main_screen(self) -> Screen[object]:
-        """The one behind all dialogs."""
-        return self.screen_stack[0]
 
     async def on_mount(self) -> None:
         """Show what there is, and listen."""
@@ -461,47 +454,3 @@ class ChatApp(App[int]):
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
         """What the palette offers: all commands, too."""
         return offered_commands(self)
-
-    # ---- saying ----
-
-    def say(self, text: str, *, is_bad: bool = False) -> None:
-        """Say something in passing."""
-        self.notify(text, severity="error" if is_bad else "information", markup=False)
-
-    def say_to_whom(self) -> None:
-        """Nothing can be done without a conversation."""
-        self.say("to whom? Ctrl+K goes to a conversation, Ctrl+N begins one")
-
-    def tell(self, title: str, lines: list[str]) -> None:
-        """Say something that is to be read: in passing if it is short."""
-        if len(lines) == 1 and len(lines[0]) < 60:
-            self.say(lines[0])
-        elif lines:
-            self.push_screen(Notice(title, lines))
-
-    async def attempt(self, what: str, do: Callable[[], Awaitable[object]]) -> bool:
-        """Do something; what is wrong with it is said, and then this is false."""
-        try:
-            await do()
-        except (WhisperError, OSError, ValueError) as error:
-            self.say(f"{what}: {reason(error)}", is_bad=True)
-            return False
-        return True
-
-    # ---- the size ----
-
-    def on_resize(self, event: events.Resize) -> None:
-        """One pane where there is no room for two."""
-        self._fit(event.size.width)
-
-    def _catch_up_with_size(self) -> None:
-        """Tell the screen its size where nobody has.
-
-        Textual does so by a timer of a 120th of a second, and a timer that is run only after its time is skipped, for
-        good: on a busy machine, the window would be drawn in the old size until the next start.
-        """
-        if self.screen.outer_size != self.size:
-            self.screen.post_message(events.Resize(self.size, self.size))
-
-    def _fit(self, width: int) -> None:
-        self.main_screen.set_class(width < NARROW_BELOW, "-narrow")

@@ -9,11 +9,13 @@ from examples.chat.lines import harmless
 from examples.device_search import Hit
 from examples.tui.attach import Attach
 from examples.tui.find import Find
+from examples.tui.glyphs import said_with
 from examples.tui.go_to import GoTo, NewChat
 from examples.tui.members import Members
 from examples.tui.people import members_of, safety_numbers
 from examples.tui.slash import run_command
-from examples.tui.verify import Verify
+from examples.tui.verify import Compared, Verify
+from whisperkit.errors import TransportError
 from whisperkit.ratchet import SafetyNumber
 
 if TYPE_CHECKING:
@@ -50,15 +52,21 @@ async def ask_for_file(app: ChatApp, path: str, caption: str) -> None:
 
 async def ask_for_numbers(app: ChatApp) -> None:
     """Show the safety numbers, to be compared."""
-    shown = await safety_numbers(app)
+    try:
+        shown = await safety_numbers(app)
+    except TransportError:
+        app.say("the server is asked which devices they have, and there is no connection now", is_bad=True)
+        return
     if not shown:
         app.say("nobody is here yet, so there is nothing to compare")
         return
 
-    async def compare(text: str) -> list[str]:
+    async def compare(text: str) -> Compared:
         app.desk.said.clear()
         await app.commands.take(f"/verify {text}")
-        return list(app.desk.said)
+        devices = [one.number.device for one in shown if one.number is not None]
+        verified = [device for device in devices if await app.client.is_verified(device)]
+        return Compared(said_with(app.glyphs, "\n".join(app.desk.said)), frozenset(verified))
 
     async def mark(number: SafetyNumber) -> bool:
         return await app.attempt("not noted", partial(app.client.mark_verified, number))

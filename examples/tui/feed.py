@@ -236,6 +236,11 @@ class Feed:
         days = (self._today - at).days
         return self.clock(at_ms) if days < 1 else f"{at:%a}" if days < 7 else f"{at.day} {at:%b}"
 
+    def day_and_clock(self, at_ms: int) -> str:
+        """The time of day, behind the day unless it is today."""
+        day, clock = self.day_or_clock(at_ms), self.clock(at_ms)
+        return clock if day == clock else f"{day} {clock}"
+
     def words(self, record: Record) -> str | None:
         """What a record says; `None` for what is not shown."""
         if record.note is Note.UNREADABLE:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 from whisperkit.client.events import ConnectionState
 
-__all__ = ["ASCII", "GLYPHS", "Glyphs", "glyphs_for"]
+__all__ = ["ASCII", "GLYPHS", "Glyphs", "glyphs_for", "said_with"]
 
 
 class Glyphs(NamedTuple):
@@ -89,6 +90,22 @@ ASCII: Final = Glyphs(
         ConnectionState.REFUSED: "#",
     },
 )
+
+
+def said_with(glyphs: Glyphs, text: str) -> str:
+    """What the program says, with these marks in the place of those that it has in its texts."""
+    return text if glyphs is GLYPHS else text.translate(_IN_ASCII)
+
+
+def _pairs() -> Iterator[tuple[str, str]]:
+    for one, other in zip(GLYPHS, ASCII, strict=True):
+        if isinstance(one, str) and isinstance(other, str) and len(one) == 1:
+            yield one, other
+    for state, mark in GLYPHS.states.items():
+        yield mark, ASCII.states[state]
+
+
+_IN_ASCII: Final = str.maketrans(dict(_pairs()))
 
 
 def glyphs_for(encoding: str | None) -> Glyphs:

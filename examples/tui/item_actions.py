@@ -89,7 +89,7 @@ async def _info(app: ChatApp, record: Record) -> None:
         app.say("how far a message has come is told for those of this device")
         return
     reached = await app.client.reached_by(record.conv, record.message_id)
-    written = f"written {app.feed.day_or_clock(record.at_ms)} {app.feed.clock(record.at_ms)}"
+    written = f"written {app.feed.day_and_clock(record.at_ms)}"
     app.push_screen(Notice("How far it has come", [written, *how_far_in_words(record, reached, app.names.name_of)]))
 
 

@@ -12,7 +12,7 @@ from examples.tui.glyphs import ASCII
 from examples.tui.members import Person
 from examples.tui.verify import Shown
 from whisperkit.client.events import ConnectionState
-from whisperkit.errors import NoSessionError, TransportError
+from whisperkit.errors import NoSessionError
 from whisperkit.ratchet import SafetyNumber
 
 if TYPE_CHECKING:
@@ -43,13 +43,17 @@ async def members_of(app: ChatApp) -> tuple[list[Person], int, bool]:
 
 
 async def safety_numbers(app: ChatApp) -> list[Shown]:
-    """The safety numbers of all devices of the others in the open conversation."""
+    """The safety numbers of all devices of the others in the open conversation.
+
+    Raises:
+        TransportError: Which devices they have is not known, and cannot be asked.
+    """
     own = app.client.device.user
     try:
         users = [user for user in await app.desk.members() if user != own]
-        devices = await app.client.devices_of(users)
-    except (ValueError, TransportError):
+    except ValueError:  # no conversation is open, or a group was left
         return []
+    devices = await app.client.devices_of(users)
     shown: list[Shown] = []
     for device in devices:
         is_only = sum(one.user == device.user for one in devices) == 1

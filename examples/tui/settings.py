@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import difflib
 import tomllib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Final, cast
 
 import attrs
 
-from examples.tui.keys import KEYS
+from examples.tui.keys import APP_KEYS, COMPOSER_KEYS, KEYS, MESSAGE_KEYS
 from examples.tui.themes import THEMES
 
 __all__ = ["Settings", "SettingsError", "load_settings"]
@@ -28,6 +28,10 @@ _CHOICES: Final[dict[str, Collection[str]]] = {
     "glyphs": ("unicode", "ascii"),
 }
 _NAMES: Final = tuple(key.name for keys in KEYS.values() for key in keys)
+# What textual does with these, whoever else wants them.
+_TAKEN: Final = {"ctrl+q": "quit", "ctrl+p": "the palette", "tab": "the next pane", "shift+tab": "the pane before"}
+# What is written with, beside the letters; in the messages nothing is, and what Enter does where one writes may change.
+_WRITING: Final = frozenset(("space", "backspace", "delete"))
 
 
 class SettingsError(Exception):
@@ -88,8 +92,27 @@ def _keys(found: Mapping[str, object], problems: list[str]) -> dict[str, str]:
         elif not isinstance(value, str) or not all(map(_is_key, value.split(","))):
             problems.append(f'keys.{name} is a key such as "ctrl+t", not {value!r}')
         else:
-            keys[name] = value
+            keys[name] = ",".join(key.strip() for key in value.split(","))
+    problems += dict.fromkeys(_clashes(keys))
     return keys
+
+
+def _clashes(chosen: Mapping[str, str]) -> Iterator[str]:
+    """What cannot be, because a key would mean two things in one place, or could not be written any more."""
+    everywhere, writing = {one.name for one in APP_KEYS}, {one.name for one in COMPOSER_KEYS}
+    for here in (COMPOSER_KEYS, MESSAGE_KEYS):
+        owners: dict[str, str] = dict(_TAKEN)
+        for one in (*APP_KEYS, *here):
+            for key in chosen.get(one.name, one.keys).split(","):
+                other = owners.setdefault(key, one.name)
+                if other != one.name:
+                    mine, theirs = (one.name, other) if one.name in chosen else (other, one.name)
+                    yield f"keys.{mine} is {key}, and so is {theirs}: give one of them another key"
+    for name, keys in chosen.items():
+        for key in keys.split(","):
+            is_written = len(key) == 1 or key in _WRITING
+            if (is_written and name in everywhere | writing) or (key == "enter" and name in everywhere):
+                yield f'keys.{name} is {key}, which could not be written any more: take one such as "ctrl+t"'
 
 
 def _is_key(text: str) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from textual.app import SystemCommand
 
 from examples.chat.commands import COMMANDS
+from examples.chat.wanted import quoted
 from examples.tui.item_actions import retry
 
 if TYPE_CHECKING:
@@ -22,7 +22,11 @@ async def run_command(app: ChatApp, line: str) -> None:
     """Do what a line says, which begins with a slash."""
     word, _, rest = line.strip().partition(" ")
     better = _BETTER.get(word)
-    if better is not None and await better(app, rest.strip()):
+    try:
+        if better is not None and await better(app, rest.strip()):
+            return
+    except ValueError as error:
+        app.say(f"{word}: {error}", is_bad=True)
         return
     here = app.desk.here
     app.desk.said.clear()
@@ -77,7 +81,7 @@ async def _history(app: ChatApp, rest: str) -> bool:
 
 
 async def _file(app: ChatApp, rest: str) -> bool:
-    first, *caption = shlex.split(rest) if rest else [""]
+    first, *caption = quoted(rest) or [""]
     app.action_attach(first, " ".join(caption))
     return True
 

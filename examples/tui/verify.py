@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from typing import ClassVar, Final, NamedTuple
 
 from rich.text import Text
@@ -12,9 +12,10 @@ from textual.widget import Widget
 from textual.widgets import Input, Static
 
 from examples.tui.dialog import Dialog, line
+from whisperkit.ids import DeviceId
 from whisperkit.ratchet import SafetyNumber
 
-__all__ = ["Shown", "Verify"]
+__all__ = ["Compared", "Shown", "Verify"]
 
 GROUP: Final = 5
 IN_A_LINE: Final = 4
@@ -34,6 +35,22 @@ class Shown(NamedTuple):
     number: SafetyNumber | None
     is_verified: bool
     code: Text | None = None
+
+    def is_of(self, devices: Collection[DeviceId]) -> bool:
+        """Whether it is the number of one of these devices."""
+        return self.number is not None and self.number.device in devices
+
+
+class Compared(NamedTuple):
+    """What came of comparing digits.
+
+    Attributes:
+        said: That in words.
+        verified: The devices whose numbers are known to be right by now.
+    """
+
+    said: str
+    verified: frozenset[DeviceId]
 
 
 class Verify(Dialog[None]):
@@ -55,7 +72,7 @@ class Verify(Dialog[None]):
     def __init__(
         self,
         shown: Sequence[Shown],
-        compare: Callable[[str], Awaitable[list[str]]],
+        compare: Callable[[str], Awaitable[Compared]],
         mark: Callable[[SafetyNumber], Awaitable[bool]],
         *,
         verified: str,
@@ -109,23 +126,20 @@ class Verify(Dialog[None]):
 
     async def on_input_submitted(self, event: Input.Submitted) -> None:
         """Compare."""
-        said = await self._compare(event.value)
+        compared = await self._compare(event.value)
         event.input.value = ""
         event.input.display = False
         self.query_one("#box").focus()
-        self.query_one("#said", Static).update(Content("\n".join(said)))
-        if any(text.startswith("✔") for text in said):
-            await self._refresh()
+        self.query_one("#said", Static).update(Content(compared.said))
+        # The digits need not be those of the number that is shown.
+        self._shown = [one._replace(is_verified=one.is_of(compared.verified)) for one in self._shown]
+        self._show()
 
     async def action_mark(self) -> None:
         """Note that the number was compared."""
         number = self._shown[self._place].number
         if number is not None and await self._mark(number):
             self._shown[self._place] = self._shown[self._place]._replace(is_verified=True)
-            self._show()
-
-    async def _refresh(self) -> None:
-        self._shown[self._place] = self._shown[self._place]._replace(is_verified=True)
         self._show()
 
 

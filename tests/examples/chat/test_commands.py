@@ -97,6 +97,7 @@ def test_a_command_that_does_not_exist_is_not_sent_as_a_message(alice: Person, b
         ("/unlink x", "/unlink: x is no number"),
         ("/unlink 1", "/unlink: a device is put out by another one"),
         ("/connect", "/connect: it connects by itself"),
+        ("/file 'x", "/file: to whom?"),
         *((word, f"{word}: to whom?") for word in ("/read", "/ticks", "/retry", "/file x", "/save", "/who", "/verify")),
         *((word, f"{word.split()[0]}: to whom?") for word in ("/add nobody", "/remove nobody", "/leave")),
     ],
@@ -322,7 +323,7 @@ def test_a_file_is_looked_for_before_anything_else(alice: Person, bob: Person, t
     assert alice.type("/file", "/file nope.txt", "/file 'my", f"/file {tmp_path}") == [
         "/file: which? /file PATH",
         "/file: nope.txt: there is no such file",
-        "/file: No closing quotation",
+        "/file: a quote is open: a path with a space or a quote in it stands in quotes of the other kind",
         f"/file: {tmp_path}: there is no such file",
     ]
     alice.sim.fly()

@@ -154,6 +154,8 @@ async def test_commands_that_have_a_screen_of_their_own_open_it(net: ChatNet, tm
             await alice.press("escape")
         await alice.write("/retry")
         assert "nothing here failed" in alice.screen
+        await alice.write("/file /home/bob's cat.jpg")
+        assert "/file: a quote is open" in " ".join(alice.screen.split())
         await alice.write("/history")
         assert focused(alice) is alice.app.view
         await alice.write("/chats")

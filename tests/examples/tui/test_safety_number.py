@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from textual.widgets import Input
 
+from examples.tui.glyphs import ASCII
 from tests.examples.tui.stage import Stage, on_stage
 from whisperkit.client import Client
 from whisperkit.testing.sim_phone import ChatNet, SimPhone
@@ -83,6 +84,41 @@ async def test_pasted_digits_are_compared_and_the_header_says_verified(net: Chat
         assert "✔ verified" in alice.lines[1]
 
 
+async def test_digits_of_another_device_than_the_one_that_is_shown_verify_that_one_alone(
+    net: ChatNet, tmp_path: Path
+) -> None:
+    async with on_stage(net, "alice", tmp_path, size=(100, 40)) as alice:
+        bob = await meet(net, alice)
+        tablet = net.linked(bob, name="bob")
+        await alice.write("to both of you")
+        tablet.send(tablet.direct(alice.sim), "from the tablet")
+        await alice.wait(30.0)
+        await alice.press("ctrl+s", "c")
+        assert "with bob.1  not compared yet  (1 of 2)" in alice.screen
+        alice.app.screen.query_one("#pasted", Input).value = number(tablet, alice)
+        await alice.press("enter")
+
+        assert "✔ the same: bob.2 is verified" in alice.screen
+        assert "with bob.1  not compared yet  (1 of 2)" in alice.screen
+        await alice.press("n")
+        assert "with bob.2  ✔ verified  (2 of 2)" in alice.screen
+
+
+async def test_a_terminal_with_ascii_is_told_of_it_in_ascii(net: ChatNet, tmp_path: Path) -> None:
+    async with on_stage(net, "alice", tmp_path, glyphs=ASCII) as alice:
+        bob = await meet(net, alice)
+        for digits, said in (("0" * 60, "x not the same"), (number(bob, alice), "v the same: bob is verified")):
+            await alice.press("ctrl+s", "c")
+            alice.app.screen.query_one("#pasted", Input).value = digits
+            await alice.press("enter")
+            assert said in alice.screen
+            assert alice.screen.isascii()
+            await alice.press("escape")
+        await alice.write("/state")
+        assert "* live" in alice.screen
+        assert alice.screen.isascii()
+
+
 async def test_without_colours_there_is_no_code(net: ChatNet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_COLOR", "1")
     async with on_stage(net, "alice", tmp_path, has_no_color=True) as alice:
@@ -91,6 +127,19 @@ async def test_without_colours_there_is_no_code(net: ChatNet, tmp_path: Path, mo
 
         assert len(re.findall(r"\b\d{5}\b", alice.screen)) == 12
         assert "▄" not in alice.screen
+
+
+async def test_without_a_connection_it_is_said_that_the_devices_cannot_be_asked_for(
+    net: ChatNet, tmp_path: Path
+) -> None:
+    async with on_stage(net, "alice", tmp_path) as alice:
+        await meet(net, alice)
+        alice.sim.fly()
+        await alice.wait(700.0)  # how long a list of devices is believed
+        await alice.press("ctrl+s")
+
+        assert "there is no connection now" in " ".join(alice.screen.split())
+        assert "nobody is here" not in alice.screen
 
 
 async def test_a_key_that_is_not_here_yet_is_said_to_be_missing(net: ChatNet, tmp_path: Path) -> None:

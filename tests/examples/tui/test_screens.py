@@ -70,16 +70,21 @@ async def test_the_pictures_in_the_docs_show_this_screen(net: ChatNet, tmp_path:
                 path.write_text("\n".join(map(str.rstrip, drawn.splitlines())) + "\n", encoding="utf-8")
             kept = path.read_text(encoding="utf-8")
 
-            assert set(_texts(drawn)) == set(_texts(kept))
+            assert _texts(drawn) == _texts(kept)
+            assert _texts(drawn) != _texts(kept.replace(";font-weight: bold", ""))
             assert "cdnjs" not in kept
 
 
-def _texts(picture: str) -> list[str]:
-    """What a picture says, without times and ids."""
-    found = [unescape(text).replace("\xa0", " ") for text in re.findall(r"<text[^>]*>([^<]*)</text>", picture)]
-    return [
-        re.sub(r"\d+", "0", lasting(text).strip()) for text in found if not re.search(r"#[0-9a-f]{4}|offline", text)
-    ]
+def _texts(picture: str) -> set[tuple[str, str]]:
+    """What a picture says, with colour and weight, without times and ids."""
+    styles = dict(re.findall(r"-(r\d+) \{ ([^}]*) \}", picture))
+    found = re.findall(r'<text class="[^"]*-(r\d+)"[^>]*>([^<]*)</text>', picture)
+    texts = [(styles[style], unescape(text).replace("\xa0", " ")) for style, text in found]
+    return {
+        (style, re.sub(r"\d+", "0", lasting(text).strip()))
+        for style, text in texts
+        if not re.search(r"#[0-9a-f]{4}|offline", text)
+    }
 
 
 async def test_the_dialogs(net: ChatNet, tmp_path: Path) -> None:

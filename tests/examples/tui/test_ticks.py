@@ -81,3 +81,9 @@ async def test_i_lists_who_has_a_message_and_who_has_read_it(net: ChatNet, tmp_p
 
         assert "read by: bob" in alice.screen
         assert "not yet at: carol" in alice.screen
+        assert [line.strip(" │║┃") for line in alice.lines if "written" in line] == ["written 00:00"]
+
+        await alice.press("escape")
+        alice.clock.now_ms += 2 * 86_400_000
+        await alice.press("i")
+        assert any("written Thu 00:0" in line for line in alice.lines)

@@ -1,0 +1,78 @@
+"""What of the application knows nothing of conversations: what it says in passing, and the size of its window."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from textual import events
+from textual.app import App
+from textual.screen import Screen
+
+from examples.chat.lines import reason
+from examples.tui.dialog import Notice
+from examples.tui.glyphs import Glyphs, said_with
+from whisperkit.errors import WhisperError
+
+__all__ = ["NARROW_BELOW", "SpeakingApp"]
+
+NARROW_BELOW: Final = 80
+
+
+class SpeakingApp(App[int]):
+    """Says things, and fits into its window.
+
+    Attributes:
+        glyphs: The marks that the terminal has.
+    """
+
+    glyphs: Glyphs
+
+    @property
+    def main_screen(self) -> Screen[object]:
+        """The one behind all dialogs."""
+        return self.screen_stack[0]
+
+    # ---- saying ----
+
+    def say(self, text: str, *, is_bad: bool = False) -> None:
+        """Say something in passing."""
+        self.notify(said_with(self.glyphs, text), severity="error" if is_bad else "information", markup=False)
+
+    def say_to_whom(self) -> None:
+        """Nothing can be done without a conversation."""
+        self.say("to whom? Ctrl+K goes to a conversation, Ctrl+N begins one")
+
+    def tell(self, title: str, lines: list[str]) -> None:
+        """Say something that is to be read: in passing if it is short."""
+        if len(lines) == 1 and len(lines[0]) < 60:
+            self.say(lines[0])
+        elif lines:
+            self.push_screen(Notice(title, [said_with(self.glyphs, one) for one in lines]))
+
+    async def attempt(self, what: str, do: Callable[[], Awaitable[object]]) -> bool:
+        """Do something; what is wrong with it is said, and then this is false."""
+        try:
+            await do()
+        except (WhisperError, OSError, ValueError) as error:
+            self.say(f"{what}: {reason(error)}", is_bad=True)
+            return False
+        return True
+
+    # ---- the size ----
+
+    def on_resize(self, event: events.Resize) -> None:
+        """One pane where there is no room for two."""
+        self._fit(event.size.width)
+
+    def _catch_up_with_size(self) -> None:
+        """Tell the screen its size where nobody has.
+
+        Textual does so by a timer of a 120th of a second, and a timer that is run only after its time is skipped, for
+        good: on a busy machine, the window would be drawn in the old size until the next start.
+        """
+        if self.screen.outer_size != self.size:
+            self.screen.post_message(events.Resize(self.size, self.size))
+
+    def _fit(self, width: int) -> None:
+        self.main_screen.set_class(width < NARROW_BELOW, "-narrow")
