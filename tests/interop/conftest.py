@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.interop.install import FOLDER, PACKAGE, VERSION, is_installed
+from tests.interop.install import FOLDER, PACKAGE, VERSION, is_installed, node
 from tests.interop.peer import Peer
 from tests.interop.sides import Ours, Side, Theirs, Transcript
 from tests.missing import do_without
@@ -48,6 +48,15 @@ def official() -> str:
     peer.close()
     assert version == VERSION
     return VERSION
+
+
+@pytest.fixture(scope="session")
+def nodejs() -> Path:
+    """The program `node`, which is there; or the test is skipped, and on CI it fails."""
+    try:
+        return node()
+    except ImportError:
+        do_without("Node.js is not installed; `make interop` installs it")
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Plays a story to the mirror of the library, and tells in JSON what came of each step.
+"""Plays a story to the mirror of the library, and tells in JSON what came of each step; `player.mjs` is its twin.
 
 A step is a small object whose `do` says what happens; the methods of `Player` are all there is. What is told is what
 both mirrors have to agree in: numbers are whole, bytes are base64, and what has no order is sorted.
