@@ -6,11 +6,14 @@ SHELL := /bin/sh
 
 VENV := .venv
 BIN := $(VENV)/bin
+# Where the package is installed compiled, beside all that tests and benchmarks need.
+COMPILED := build/compiled
 # What npm writes at the end, about what it installed.
 NODE_MODULES := examples/bot/node/node_modules/.package-lock.json
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 # Another interpreter: make test PYTHON=/path/to/python3.13
 PYTHON ?=
+SOURCES := $(shell find src -name '*.py')
 NAME ?= alice
 ROOM ?= lobby
 TO ?= bob
@@ -18,8 +21,11 @@ ARGS ?=
 # Two workers by default, as on CI. In one process, to use a debugger: make test WORKERS=0
 WORKERS ?= 2
 FUZZ_INPUTS ?= 1000000
+# The benchmark of the package as it is, where no compiler is: make bench INTERPRETED=1
+INTERPRETED ?=
+BENCH := $(if $(INTERPRETED),$(VENV)/.test,$(COMPILED)/.whisperkit)
 
-.PHONY: help demo test check lint types typing contracts serve doctor chat bot bot-node fastapi fastapi-talk django django-talk socketio socketio-talk docs fuzz interop bench bench-peers bench-ratchet bench-imports clean
+.PHONY: help demo test test-compiled check lint types typing contracts serve doctor chat bot bot-node fastapi fastapi-talk django django-talk socketio socketio-talk docs fuzz interop bench bench-peers bench-ratchet bench-imports clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-22s %s\n", $$1, $$2 }'
@@ -63,6 +69,9 @@ socketio-talk: $(VENV)/.frameworks  ## chat with somebody on it: make socketio-t
 test: $(VENV)/.test  ## run all tests, with the coverage gate (ARGS="-k cursor --no-cov" for some of them)
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --cov -r fsE $(ARGS)
 
+test-compiled: $(COMPILED)/.whisperkit  ## run the tests of what is compiled on the package as it is compiled
+	@$(COMPILED)/bin/python -m pytest tests/sync tests/service tests/stores tests/simulation tests/regressions -n $(WORKERS) --dist worksteal -r fsE $(ARGS)
+
 check: lint types contracts  ## lint, formatting, types and import contracts
 
 lint: $(VENV)/.dev
@@ -97,12 +106,12 @@ interop: $(VENV)/.interop  ## talk to the official Signal library, which is inst
 	@$(BIN)/python -m pytest tests/interop -m interop -n $(WORKERS) -r fsE --durations=5 $(ARGS)
 
 # The server on one core, the load on another; some fifteen minutes, on a machine that does nothing else.
-bench: $(VENV)/.test  ## how fast the server is, beside a bare relay (ARGS="--quick" for a trial, "--profile" for where time goes)
-	@$(BIN)/python -m tests.bench.server --install $(ARGS)
+bench: $(BENCH)  ## how fast the server is, beside a bare relay (ARGS="--quick" for a trial, "--profile" for where time goes)
+	@$(dir $(BENCH))bin/python -m tests.bench.server --install $(ARGS)
 
 # Debian's packages are installed by root only, and not started as services. A quarter of an hour, as for `bench`.
-bench-peers: $(VENV)/.test  ## how fast ejabberd, prosody and python-socketio are, beside the server and the relay
-	@$(BIN)/python -m tests.bench.server --peers --install $(ARGS)
+bench-peers: $(BENCH)  ## how fast ejabberd, prosody and python-socketio are, beside the server and the relay
+	@$(dir $(BENCH))bin/python -m tests.bench.server --peers --install $(ARGS)
 
 # The peers of the group `bench` are installed one by one: of one that cannot be had it says why, and goes on.
 bench-ratchet: $(VENV)/.examples  ## how fast the ratchet is, beside others (ARGS="--quick" for a trial, "--profile" for where time goes)
@@ -134,6 +143,22 @@ $(VENV)/.pip:
 $(VENV)/.examples $(VENV)/.frameworks $(VENV)/.test $(VENV)/.fuzz $(VENV)/.node $(VENV)/.interop $(VENV)/.docs $(VENV)/.dev: $(VENV)/.%: $(VENV)/.pip pyproject.toml
 	@echo "installing whisperkit and its dependency group $*"
 	@$(PIP) install --quiet --editable . --group $*
+	@touch $@
+
+$(COMPILED)/.test: $(VENV)/.test
+	@rm -rf $(COMPILED) && $(BIN)/python -m venv $(COMPILED)
+	@$(COMPILED)/bin/python -m pip install --quiet --upgrade 'pip>=25.1'
+	@echo "installing the dependency group test into $(COMPILED)"
+	@$(COMPILED)/bin/python -m pip --disable-pip-version-check install --quiet --group test
+	@touch $@
+
+# pip builds it out of the sdist, in a temporary folder: what is compiled would hide the source that it lies beside.
+$(COMPILED)/.whisperkit: $(COMPILED)/.test $(SOURCES)
+	@sh .ci/find-compiler $(COMPILED)/bin/python
+	@echo "compiling whisperkit, which takes some minutes"
+	@rm -rf $(COMPILED)/sdist && $(BIN)/hatchling build -t sdist -d $(COMPILED)/sdist >/dev/null
+	@$(COMPILED)/bin/python -m pip uninstall --quiet --yes whisperkit
+	@HATCH_BUILD_HOOK_ENABLE_MYPYC=1 $(COMPILED)/bin/python -m pip --disable-pip-version-check install --quiet $(COMPILED)/sdist/*.tar.gz
 	@touch $@
 
 # Packages of npm, which looks for them beside the program that asks for them.

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 settings.register_profile("dev", deadline=None)
@@ -22,3 +23,15 @@ settings.register_profile(
     suppress_health_check=list(HealthCheck),
 )
 settings.load_profile("ci" if os.environ.get("CI") else "dev")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what puts something else in the place of a part of the package, where the package is compiled."""
+    from tests.compiled import IS_COMPILED  # not before what measures coverage has begun
+
+    if not IS_COMPILED:
+        return
+    for item in items:
+        is_replacing = isinstance(item, pytest.Function) and "monkeypatch" in item.fixturenames
+        if is_replacing or item.get_closest_marker("replaces"):
+            item.add_marker(pytest.mark.skip(reason="nothing takes the place of a part that is compiled"))

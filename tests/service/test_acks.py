@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+import pytest
+
 from tests.service.conftest import MakeLab
 from tests.service.lab import ALICE, BOB, CHAT, LIMITS, Lab, Phone
 from whisperkit.ids import DeviceId
@@ -66,6 +68,7 @@ def three_entries(lab: Lab) -> Phone:
 # ---- delivered first ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.replaces
 def test_what_is_acknowledged_while_marks_are_written_is_saved_the_next_time(lab: Lab) -> None:
     bob = three_entries(lab)
     gateway = lab.g1.gateway

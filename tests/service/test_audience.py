@@ -110,6 +110,7 @@ def test_an_audience_is_what_the_lists_say_one_by_one(some: list[Step]) -> None:
     play(World(), some)
 
 
+@pytest.mark.replaces
 @pytest.mark.parametrize("make", [Forgetful, Ageless])
 def test_one_that_outlives_what_it_rests_on_is_caught(make: Callable[..., DeviceLists]) -> None:
     story = [

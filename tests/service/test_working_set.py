@@ -7,7 +7,8 @@ from collections.abc import Collection, Mapping, Sequence
 import pytest
 
 from whisperkit.partitions import Change, Head, Partition, Row, Span, Step
-from whisperkit.service.executor import MAX_LOADS, Failed, TurnExecutor, make_executor
+from whisperkit.service.executor import MAX_LOADS, TurnExecutor, make_executor
+from whisperkit.service.failed import Failed
 from whisperkit.service.working_set import MAX_KEPT_BYTES, MAX_KEPT_ROWS, Codec, Cold, HeadCache, Load, WorkingSet
 from whisperkit.stores import MemoryPartitions
 from whisperkit.testing.sim_runtime import SimRuntime, SimWorld

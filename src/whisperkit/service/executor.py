@@ -24,6 +24,7 @@ from whisperkit._named_tuples import make
 from whisperkit.errors import ConflictError, OutcomeUnknownError, StoreError, UsageError, WhisperError
 from whisperkit.partitions import Head, Partition
 from whisperkit.runtime import Mailbox, Runtime
+from whisperkit.service.failed import Failed
 from whisperkit.service.working_set import Cold, HeadCache, Operation, WorkingSet
 from whisperkit.stores import PartitionStore
 
@@ -46,13 +47,12 @@ MAX_LOADS: Final = 64
 # Reads side by side.
 MAX_READS: Final = 64
 
-Done = Callable[[Any], None]
+Done: TypeAlias = Callable[[Any], None]
+Observe: TypeAlias = Callable[[str, float, int], None]
 
 
-class Failed(NamedTuple):
-    """Instead of an answer: the operation raised."""
-
-    error: Exception
+def _unobserved(_outcome: str, _seconds: float, _rows: int) -> None:
+    """Nobody is told of a commit."""
 
 
 class _Queued(NamedTuple):
@@ -79,7 +79,7 @@ class Executor(Generic[A]):
         runtime: Runtime,
         *,
         cache: HeadCache,
-        observe: Callable[[str, float, int], None] = lambda _outcome, _seconds, _rows: None,
+        observe: Observe = _unobserved,
     ) -> None:
         self.cache = cache
         self._store = store
@@ -225,8 +225,15 @@ class Executor(Generic[A]):
 class TurnExecutor(Executor[A]):
     """All operations of a gateway in one queue, committed turn by turn."""
 
-    def __init__(self, *args: Any, **options: Any) -> None:  # Any: handed on as they are
-        super().__init__(*args, **options)
+    def __init__(
+        self,
+        store: PartitionStore,
+        runtime: Runtime,
+        *,
+        cache: HeadCache,
+        observe: Observe = _unobserved,
+    ) -> None:
+        super().__init__(store, runtime, cache=cache, observe=observe)
         self._queue: Mailbox[_Queued] = self._runtime.mailbox()
         self._runtime.spawn(self._serve, name="turns")
 
@@ -248,8 +255,15 @@ class TurnExecutor(Executor[A]):
 class LaneExecutor(Executor[A]):
     """One queue for each partition that has work."""
 
-    def __init__(self, *args: Any, **options: Any) -> None:  # Any: handed on as they are
-        super().__init__(*args, **options)
+    def __init__(
+        self,
+        store: PartitionStore,
+        runtime: Runtime,
+        *,
+        cache: HeadCache,
+        observe: Observe = _unobserved,
+    ) -> None:
+        super().__init__(store, runtime, cache=cache, observe=observe)
         self._lanes: dict[Partition, deque[_Queued]] = {}
 
     def submit(self, operation: Operation[A], done: Done) -> None:
@@ -275,7 +289,7 @@ def make_executor(
     runtime: Runtime,
     *,
     cache: HeadCache,
-    observe: Callable[[str, float, int], None] = lambda _outcome, _seconds, _rows: None,
+    observe: Observe = _unobserved,
 ) -> Executor[Any]:
     """The executor that fits the store."""
     if store.spans_partitions:

@@ -120,11 +120,12 @@ class Finisher:
             except Exception:
                 # The store is away, or a fault of ours: what is owed stays owed, and the note about it stays.
                 log.exception("finish failed", extra={"conversation": conv})
-                await self._core.runtime.sleep(RETRY_S)
+            else:
+                for wanted in [wanted for wanted in waiting if wanted.upto <= fanned_out]:
+                    waiting.remove(wanted)
+                    wanted.done()
                 continue
-            for wanted in [wanted for wanted in waiting if wanted.upto <= fanned_out]:
-                waiting.remove(wanted)
-                wanted.done()
+            await self._core.runtime.sleep(RETRY_S)
         del self._wanted[conv]
 
     async def _pass(self, conv: ConversationId) -> tuple[int, int, bool]:

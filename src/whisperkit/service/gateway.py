@@ -21,7 +21,7 @@ from whisperkit.service.catchup import CatchUp
 from whisperkit.service.core import Core
 from whisperkit.service.delivery import Deliverer, LinkTable
 from whisperkit.service.device_requests import DeviceRequests
-from whisperkit.service.executor import Failed
+from whisperkit.service.failed import Failed
 from whisperkit.service.finishing import Finisher
 from whisperkit.service.hello import Greeter, Verify
 from whisperkit.service.house import House

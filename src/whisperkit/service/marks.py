@@ -130,9 +130,9 @@ class MarkBoard:
             except Exception:
                 # Raising again is harmless, and a mark is owed: there is nothing else to do but wait.
                 log.warning("marks not written", extra={"count": len(marks)}, exc_info=True)
-                await self._runtime.sleep(RETRY_S)
             else:
                 break
+            await self._runtime.sleep(RETRY_S)
         written, self._writing = self._writing, {}
         if written:
             self._publish(written)

@@ -43,7 +43,7 @@ __all__ = [
     "settle",
 ]
 
-GATEWAYS: Final = Partition("gateways")
+GATEWAYS: Final[Partition] = Partition("gateways")
 """Where the list of gateways is. Written when an incarnation begins, and when a dead one was adopted."""
 
 LISTED_KEYS: Final = b"g/"

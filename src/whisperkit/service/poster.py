@@ -19,7 +19,7 @@ from whisperkit.service import owners
 from whisperkit.service.codecs import CONVERSATION
 from whisperkit.service.core import Core
 from whisperkit.service.delivery import Deliverer
-from whisperkit.service.executor import Failed
+from whisperkit.service.failed import Failed
 from whisperkit.service.finishing import Finisher, Wanted, owed_of
 from whisperkit.service.posting import ChangeRoster, ChangeStrategy, PostMessage, PostResult
 from whisperkit.service.working_set import WorkingSet
@@ -256,9 +256,9 @@ class Poster:
             except Exception:
                 # The posts are durable and noted; their ticks wait until the job is, too.
                 log.warning("job not put", extra={"conversation": conv}, exc_info=True)
-                await self._core.runtime.sleep(RETRY_S)
             else:
                 break
+            await self._core.runtime.sleep(RETRY_S)
         self._job_put()
 
     def _go_on(self, waiting: _Waiting, above: int) -> None:

@@ -228,7 +228,8 @@ class PostMessage(_ConversationOperation):
         if not (named or is_pairwise) or audience.is_exactly(named, sender=self.sender):
             return None
         actual = audience.devices - {self.sender}
-        unnamed, extra = actual - named, named - actual
+        extra = [device for device in named if device not in actual]
+        unnamed = [device for device in actual if device not in named]
         missing = [device for device in unnamed if self._core.device_lists.has_key(device)]
         return StaleDevices(tuple(sorted(missing)), tuple(sorted(extra))) if missing or extra else None
 

@@ -99,7 +99,7 @@ def decode(data: Message, *, direction: Direction) -> list[Frame]:
         raw, decoders = _parse_json(data), _JSON[direction]
     else:
         raw, decoders = _parse_msgpack(data), _MSGPACK[direction]
-    elements: list[Any] = raw
+    elements: Any = raw  # whatever it is
     if type(raw) is not list or not elements:
         raise MalformedFrameError("not an array, or an empty one")
     if type(elements[0]) is not list:
@@ -122,7 +122,7 @@ _Decoders: TypeAlias = dict[object, _Decoder]
 
 
 def _decode_one(raw: Any, decoders: _Decoders) -> Frame:  # Any: what a peer sent
-    elements: list[Any] = raw
+    elements = raw
     if type(raw) is not list or not elements:
         raise MalformedFrameError("not an array, or an empty one")
     code = elements[0]
