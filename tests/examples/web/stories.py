@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterable, Sequence
 from typing import Any, Final, NamedTuple
 
@@ -143,7 +144,11 @@ def _by_hand() -> Iterable[tuple[str, Sequence[Step]]]:
     yield "large numbers", list(_large_numbers())
     yield "behind the head for five seconds", list(_behind())
     yield "rows that are pulled", list(_pulled())
+    yield "as far as the rows go", list(_reach())
     yield "who belongs to it", list(_members())
+    yield "two changes at the same place", list(_same_place())
+    yield "who comes again", list(_comes_again())
+    yield "a fork far up", list(_far_up())
     yield "what is read", list(_read())
     yield "kinds of entries", list(_kinds())
     yield "what is refused", list(_refused())
@@ -159,7 +164,8 @@ def _large_numbers() -> Iterable[Step]:
     [text] = codec.encode_json([huge])
     for wrong in ("9007199254740992", "9007199254740993", "9007199254740990.9", "9.007e15", "1e400", "-0.0"):
         yield {"do": "receive", "text": text.replace(str(MAX_NUMBER), wrong), "now": 0}
-    yield {"do": "cursor", "text": top.text()}
+    for cursor in (top, START):
+        yield {"do": "cursor", "text": cursor.text()}
 
 
 def _behind() -> Iterable[Step]:
@@ -207,6 +213,25 @@ def _pulled() -> Iterable[Step]:
     yield receive(welcome(Welcomed.DELTA), now=19)
 
 
+def _reach() -> Iterable[Step]:
+    """How far an answer goes is not where its last row is; what is not known yet ends it."""
+    yield from FIRST
+    yield receive(frames.Head(START, {TWO: ConversationSeq(20)}))
+    yield {"do": "open", "conv": TWO, "now": 1}
+    yield receive(in_two(rows_frame(4, 8, pulled(5))), now=2)
+    unknown = pulled(11, EntryKind.MODE)
+    yield receive(in_two(rows_frame(8, 12, pulled(9), unknown, pulled(12))), now=3)
+    yield receive(frames.Head(START, {TWO: ConversationSeq(21)}), now=4)
+    yield receive(in_two(rows_frame(10, 12, unknown, pulled(12))), now=5)
+    yield receive(frames.Head(START, {TWO: ConversationSeq(22)}), now=6)
+    waiting = chain(START, {"number": 14, "conv": TWO, "pull_upto": ConversationSeq(13)}, {"number": 2})
+    yield receive(*waiting, now=7)
+    yield receive(in_two(rows_frame(10, 14, unknown, pulled(12), pulled(14))), now=8)
+    ahead = Cursor(1, InboxSeq(3), b"another!")
+    yield receive(frames.Head(ahead, {}), now=9)
+    yield receive(*chain(behind(waiting[-1]), {"number": 3}), now=10)
+
+
 def in_two(found: frames.Rows) -> frames.Rows:
     return found._replace(conv=TWO)
 
@@ -248,6 +273,55 @@ def _members() -> Iterable[Step]:
     yield {"do": "posted", "conv": ONE, "change": [[], [BOB.user]], "seq": 7, "now": 1}
     yield {"do": "posted", "conv": ONE, "change": [[CAROL], []], "seq": 8, "now": 1}
     yield {"do": "posted", "conv": "__proto__", "change": [[BOB.user, CAROL], []], "seq": 1, "now": 1}
+
+
+def _same_place() -> Iterable[Step]:
+    """Changes at the very place that a snapshot, or this device, has already told of."""
+    yield from FIRST
+    dave, old = UserId.named("dave"), {"number": 1, "kind": EntryKind.ROSTER, "shared": roster(CAROL)}
+    mode = {"number": 1, "kind": EntryKind.MODE, "shared": bytes([Strategy.MEGA])}
+    both = chain(START, old, mode)
+    yield receive(*both)
+    yield {"do": "posted", "conv": ONE, "change": [[], [ALICE.user]], "seq": 6, "now": 1}
+    six = chain(behind(both[-1]), {"number": 6, "kind": EntryKind.ROSTER, "shared": roster(dave)})
+    yield receive(*six)
+    yield {"do": "posted", "conv": ONE, "change": [[CAROL], []], "seq": 8, "now": 1}
+    item = item_of(ONE, 8, Strategy.MID, (BOB.user,))
+    cursor = behind(six[-1])
+    yield receive(welcome(Welcomed.SNAPSHOT, cursor, cursor), frames.Snapshot(cursor, 0, False, (item,)))
+    other = item._replace(members=(ALICE.user, BOB.user))
+    yield receive(frames.Snapshot(cursor, 1, True, (other, ITEMS[1])))
+    yield {"do": "open", "conv": TWO, "now": 2}
+    yield receive(frames.Head(cursor, {TWO: ConversationSeq(6)}), now=2)
+    yield receive(in_two(rows_frame(4, 6, pulled(4, EntryKind.MODE), pulled(6))), now=3)
+
+
+def _comes_again() -> Iterable[Step]:
+    """Who was in a conversation before is owed what came between; who is told of others gets no state."""
+    yield from FIRST
+    item = codec.encode_item(item_of(ONE, 3, Strategy.MID, (CAROL,)))
+    entries = chain(
+        START,
+        {"number": 3, "kind": EntryKind.ROSTER, "shared": roster(CAROL), "own": item},
+        {"number": 4, "kind": EntryKind.ROSTER, "shared": roster(removed=[BOB.user])},
+        {"number": 9, "kind": EntryKind.ROSTER, "shared": roster(BOB.user), "pull_upto": ConversationSeq(8)},
+    )
+    for one in entries:
+        yield receive(one)
+    yield receive(rows_frame(4, 8, pulled(8)))
+    stranger = {"number": 7, "conv": ConversationId("three"), "pull_upto": ConversationSeq(6)}
+    yield receive(*chain(behind(entries[-1]), stranger))
+    yield {"do": "detach"}
+
+
+def _far_up() -> Iterable[Step]:
+    """What was pulled below the head of a restored store is pulled again, and no more than that."""
+    high = [item_of(conv, seq, Strategy.MEGA, ()) for conv, seq in ((ONE, 5_000), (TWO, 9_000))]
+    yield attach()
+    yield receive(welcome(Welcomed.SNAPSHOT), frames.Snapshot(START, 0, True, tuple(high)))
+    reset = Cursor(2, InboxSeq(0), START.tag)
+    lower = [item_of(conv, seq, Strategy.MEGA, ()) for conv, seq in ((ONE, 7_000), (TWO, 3_000))]
+    yield receive(welcome(Welcomed.FORKED, reset, reset), frames.Snapshot(reset, 0, True, tuple(lower)))
 
 
 def _read() -> Iterable[Step]:
@@ -296,6 +370,25 @@ def _refused() -> Iterable[Step]:
     good = receive(*three()[:1])["text"]
     for wrong in ("", "[]", "{}", "[[]]", "[99]", "[4,1]", "[7]", f"[{good},7]", f"[{good},{good}", good[:-2] + "]"):
         yield {"do": "receive", "text": wrong, "now": 0}
+    user = BOB.user
+    for wrong in (user, f"{user}.0", f"{user}.128", f"{user}.1x", f"{user}-1", f"{user.upper()}.1", f"{user[:-1]}g.1"):
+        yield {"do": "decode", "text": good.replace(ALICE, wrong)}
+    for wrong in ("[]", "null", "7", '"one"', '{"one":null}', '{"not one":1}', "{}"):
+        yield {"do": "decode", "text": f'[8,[1,0,"AAAAAAAAAAA="],{wrong}]'}
+    for wrong in ("0", "null", "true"):
+        yield {"do": "decode", "text": f'[19,[1,0,"AAAAAAAAAAA="],0,{wrong},[]]'}
+    # Longer ways to write the same, which are read; a map, something deeper, something behind it, something cut off.
+    same = (b"\x92\x90\x90", b"\xdc\x00\x02\x90\xdd\x00\x00\x00\x00", b"\x92\x91\xd9\x24" + user.encode() + b"\x90")
+    for data in (
+        *same,
+        b"\x92\x80\x90",
+        b"\x92\x91\x90\x90",
+        b"\x92\x90\x90\x00",
+        b"\x92\x90",
+        b"\x92\x90\x91\xd9",
+        b"",
+    ):
+        yield {"do": "change", "data": base64.b64encode(data).decode()}
     yield {"do": "cursor", "text": START.text()[:-1]}
     yield {"do": "cursor", "text": "A" * 32}
     yield {"do": "cursor", "text": START.text().replace(START.text()[-1], "+")}
@@ -316,6 +409,11 @@ def _limits() -> Iterable[Step]:
     largest = {"shared": bytes(frames.MAX_SHARED_BYTES), "own": bytes(frames.MAX_OWN_BYTES)}
     yield receive(*chain(behind(three()[0]), {"number": 3} | largest))
     yield receive(*chain(behind(three()[1]), {"number": 4, "shared": bytes(frames.MAX_SHARED_BYTES + 1)}))
+    for rows in (frames.MAX_ROWS, frames.MAX_ROWS + 1):
+        yield {"do": "decode", "text": codec.to_json(rows_frame(0, 1, *[pulled(1)] * rows))}
+    for pairs in (frames.MAX_CONVERSATIONS, frames.MAX_CONVERSATIONS + 1):
+        heads = {ConversationId(f"c{number}"): ConversationSeq(number) for number in range(pairs)}
+        yield {"do": "decode", "text": codec.to_json(frames.Head(START, heads))}
     # More unread than a badge says, more held than a mirror holds, more members than a roster has.
     many = chain(behind(three()[1]), *({"number": number} for number in range(4, 1_010)))
     for first in range(0, len(many), 300):
@@ -326,9 +424,10 @@ def _limits() -> Iterable[Step]:
     yield {"do": "restart"}
     yield attach()
     yield receive(welcome(Welcomed.DELTA))
-    crowd = [UserId.named(str(number)) for number in range(frames.MAX_MEMBERS)]
-    for number, first in enumerate(range(0, len(crowd), frames.MAX_CHANGE_USERS)):
+    # Two are in: these are all that it holds, and one more.
+    crowd = [UserId.named(str(number)) for number in range(frames.MAX_MEMBERS - 1)]
+    parts = [crowd[first : first + frames.MAX_CHANGE_USERS] for first in range(0, len(crowd), frames.MAX_CHANGE_USERS)]
+    for number, came in enumerate((*parts[:-1], parts[-1][:-1], parts[-1][-1:])):
         change = {"number": 2_000 + number, "kind": EntryKind.ROSTER}
-        came = crowd[first : first + frames.MAX_CHANGE_USERS]
         many += chain(behind(many[-1]), change | {"shared": roster(*came)})
         yield receive(many[-1])
