@@ -13,8 +13,7 @@ from prometheus_client import Metric
 from examples.config import Config
 from examples.metrics import Metrics
 from examples.tallies import Counts, Spreads
-from examples.tui.keys import KEYS
-from examples.tui.keys_page import key_in_words
+from examples.tui.keys import KEYS, key_in_words
 
 __all__ = ["key_rows", "metric_rows", "setting_rows"]
 

@@ -32,7 +32,7 @@ from examples.tui.dialog import Notice
 from examples.tui.feed import Feed
 from examples.tui.glyphs import ASCII, GLYPHS, Glyphs
 from examples.tui.item_actions import do_with
-from examples.tui.keys import APP_KEYS, bindings
+from examples.tui.keys import APP_KEYS, bindings, key_names
 from examples.tui.keys_page import KeysPage
 from examples.tui.message_view import MessageView
 from examples.tui.room import Room
@@ -109,8 +109,10 @@ class ChatApp(SpeakingApp):
         self.client = phone.client
         self.settings = settings or Settings()
         self.glyphs = glyphs
-        self.feed = Feed(names.name_of, self.client.device.user, glyphs=glyphs, wall_ms=wall_ms, zone=zone)
-        self.desk = Desk(self.client, names, glyphs=glyphs, feed=self.feed, wall_ms=wall_ms)
+        self.key = key_names(self.settings.keys)
+        own = self.client.device.user
+        self.feed = Feed(names.name_of, own, glyphs=glyphs, wall_ms=wall_ms, zone=zone, key=self.key)
+        self.desk = Desk(self.client, names, glyphs=glyphs, feed=self.feed, wall_ms=wall_ms, key=self.key)
         self.desk.on_event = self._hear
         self.commands = Commands(phone, names, self.desk, folder=folder)
         self.names = names
@@ -152,16 +154,16 @@ class ChatApp(SpeakingApp):
             chats.border_title = "Chats"
             yield chats
             with Vertical(id="room"):
-                yield MessageView(self.glyphs)
+                yield MessageView(self.glyphs, self.key)
                 yield Words("new")
-                yield Static(Content(BLOCKED), id="blocked")
+                yield Static(Content(BLOCKED.format(verify=self.key("verify"))), id="blocked")
                 composer = Composer(self.settings.keys)
                 composer.border_subtitle = self._hints()
                 yield composer
 
     def _hints(self) -> Content:
         dot = f" {self.glyphs.dot} "
-        return Content(dot.join(("F1 keys", "Enter send", "Ctrl+O file", "Ctrl+F find")))
+        return Content(dot.join(f"{self.key(name)} {name}" for name in ("keys", "send", "file", "find")))
 
     @property
     def room(self) -> Room | None:
@@ -286,7 +288,8 @@ class ChatApp(SpeakingApp):
         self.chat_list.show(lines, None if self.room is None else self.room.conv)
         failed = sum(line.failed for line in lines)
         counts = f"{len(lines)} {'chat' if len(lines) == 1 else 'chats'}"
-        self.chat_list.summarize(counts + (f" {self.glyphs.dot} {failed} not sent" if failed else ""))
+        more = f"{failed} not sent" if failed else "" if lines else f"{self.key('new')} new"
+        self.chat_list.summarize(f"{counts} {self.glyphs.dot} {more}" if more else counts)
 
     def _show_connection(self) -> None:
         self.main_screen.query_one("#status-connection", Words).show(self.desk.connection())

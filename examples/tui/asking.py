@@ -124,7 +124,7 @@ class Search:
             self._hit = (self._hit + step) % len(self._hits)
             await self._go()
         else:
-            self._app.say("Ctrl+F finds something first")
+            self._app.say(f"{self._app.key('find')} finds something first")
 
     async def _go(self) -> None:
         app, hit = self._app, self._hits[self._hit]

@@ -15,6 +15,7 @@ from examples.chat.names import Names, group_label
 from examples.chat.screen import Screen
 from examples.tui.feed import Changed, Feed
 from examples.tui.glyphs import Glyphs
+from examples.tui.keys import KeyNames
 from examples.tui.timeline import Timeline
 from whisperkit.client import Client
 from whisperkit.client.events import (
@@ -76,6 +77,7 @@ class Desk(Screen):
         glyphs: The marks.
         feed: Puts records in words.
         wall_ms: The clock.
+        key: Which key does what.
 
     Attributes:
         chats: The conversations, the last one first.
@@ -85,7 +87,9 @@ class Desk(Screen):
         on_event: Told of what happens, after it was noted here.
     """
 
-    def __init__(self, client: Client, names: Names, *, glyphs: Glyphs, feed: Feed, wall_ms: Callable[[], int]) -> None:
+    def __init__(
+        self, client: Client, names: Names, *, glyphs: Glyphs, feed: Feed, wall_ms: Callable[[], int], key: KeyNames
+    ) -> None:
         self.said: list[str] = []
         super().__init__(client, names, say=self.said.append, wall_ms=wall_ms)
         self.devices = 0
@@ -93,6 +97,7 @@ class Desk(Screen):
         self.on_event: Callable[[Event], Awaitable[None]] | None = None
         self._glyphs = glyphs
         self._feed = feed
+        self._key = key
         self._lines: dict[ConversationId, ChatLine] = {}
         # As they were when they were looked at last, and what was recorded since.
         self._chats: dict[ConversationId, Chat] = {}
@@ -274,8 +279,9 @@ class Desk(Screen):
         return f"{self._glyphs.changed} {words.removeprefix('! ')}"
 
     def _item(self, notice: Notice) -> Changed:
-        choices = "a all right" if isinstance(notice, DeviceLinked) else "a go on without"
-        return Changed(notice, self.words_of(notice), f"v compare the safety number · {choices}")
+        choice = "all right" if isinstance(notice, DeviceLinked) else "go on without"
+        keys = f"{self._key('compare')} compare the safety number · {self._key('accept')} {choice}"
+        return Changed(notice, self.words_of(notice), keys)
 
     async def seen(self, items: Sequence[Changed]) -> None:
         """The person has these before them: they need not be told again after a restart."""

@@ -9,6 +9,7 @@ from typing import Final, NamedTuple, TypeAlias
 
 from examples.chat.lines import Who, file_name, harmless, local, what_changed
 from examples.tui.glyphs import Glyphs
+from examples.tui.keys import KeyNames
 from examples.tui.room import Room
 from examples.tui.timeline import Key, key_of
 from whisperkit.client.content import Attachment, Text
@@ -34,7 +35,6 @@ __all__ = [
 ]
 
 BAR_CELLS: Final = 10
-FAILED_KEYS: Final = "r retry · c copy · Del delete"
 
 
 class Role(Enum):
@@ -178,16 +178,25 @@ class Feed:
         glyphs: The marks.
         wall_ms: The clock.
         zone: Where the person is; `None` for what the system says.
+        key: Which key does what.
     """
 
     def __init__(
-        self, who: Who, own: UserId, *, glyphs: Glyphs, wall_ms: Callable[[], int], zone: tzinfo | None
+        self,
+        who: Who,
+        own: UserId,
+        *,
+        glyphs: Glyphs,
+        wall_ms: Callable[[], int],
+        zone: tzinfo | None,
+        key: KeyNames,
     ) -> None:
         self._who = who
         self._own = own
         self._glyphs = glyphs
         self._wall_ms = wall_ms
         self._zone = zone
+        self._failed_keys = f"{key('retry')} retry · {key('copy')} copy · {key('delete')} delete"
         self._read: dict[Key, _Read] = {}
 
     def items(
@@ -279,7 +288,7 @@ class Feed:
             return said
         if record.failed:
             mark = Mark(f"{self._glyphs.failed} not sent: {record.failed}", Role.FAILED)
-            return said._replace(mark=mark, below=FAILED_KEYS)
+            return said._replace(mark=mark, below=self._failed_keys)
         if not record.seq:
             return said._replace(role=Role.DIM, mark=Mark(self._glyphs.pending, Role.DIM))
         return said._replace(mark=self._mark(room.tallies.get(record.message_id), is_group=is_group))

@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Final, NamedTuple, TypeAlias
 
 from textual.binding import Binding
 
-__all__ = ["APP_KEYS", "COMPOSER_KEYS", "KEYS", "MESSAGE_KEYS", "Key", "bindings"]
+__all__ = [
+    "APP_KEYS",
+    "COMPOSER_KEYS",
+    "KEYS",
+    "MESSAGE_KEYS",
+    "Key",
+    "KeyNames",
+    "bindings",
+    "key_in_words",
+    "key_names",
+]
 
 
 class Key(NamedTuple):
@@ -78,3 +89,31 @@ def bindings(keys: tuple[Key, ...], *, priority: bool = False) -> list[Binding]:
         Binding(key.keys, key.action, key.help, show=False, priority=priority and key.keys != "escape", id=key.name)
         for key in keys
     ]
+
+
+KeyNames: TypeAlias = Callable[[str], str]
+"""Says which key does what is called so in the settings, in words: a hint that names another one would be a lie."""
+
+
+def key_names(chosen: Mapping[str, str] | None = None) -> KeyNames:
+    """The keys as they are set, of several the first.
+
+    Args:
+        chosen: Keys that the person has set, by name.
+    """
+    keys = {key.name: key.keys for group in KEYS.values() for key in group} | dict(chosen or {})
+    return lambda name: _in_words(keys[name].partition(",")[0])
+
+
+_WORDS: Final = {"pageup": "PgUp", "pagedown": "PgDn", "escape": "Esc", "delete": "Del", "up": "↑", "down": "↓"}
+
+
+def key_in_words(keys: str) -> str:
+    """Keys as a person says them."""
+    return ", ".join(map(_in_words, keys.split(",")))
+
+
+def _in_words(keys: str) -> str:
+    *held, key = keys.split("+")
+    is_named = len(key) > 1 or "ctrl" in held  # nobody writes Ctrl and a small letter
+    return "+".join([*map(str.capitalize, held), _WORDS.get(key, key.capitalize() if is_named else key)])

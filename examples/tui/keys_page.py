@@ -10,14 +10,13 @@ from textual.widget import Widget
 
 from examples.chat.commands import COMMANDS
 from examples.tui.dialog import Dialog, line
-from examples.tui.keys import KEYS
+from examples.tui.keys import KEYS, key_in_words
 
-__all__ = ["KeysPage", "key_in_words"]
+__all__ = ["KeysPage"]
 
 _TEXTUAL: Final = (("Tab", "to the next pane"), ("Ctrl+P", "all commands"), ("Ctrl+Q", "quit"))
 # What is longer stands out, so that the others need not stand so far apart.
 MAX_KEYS: Final = 22
-_WORDS: Final = {"pageup": "PgUp", "pagedown": "PgDn", "escape": "Esc", "delete": "Del", "up": "↑", "down": "↓"}
 
 
 class KeysPage(Dialog[None]):
@@ -45,14 +44,3 @@ def _table(title: str, rows: Sequence[tuple[str, str]]) -> Iterable[Widget]:
     yield line(title, "loud")
     cells = min(MAX_KEYS, max(cell_len(shown) for shown, _ in rows))
     yield line("\n".join(f"  {set_cell_size(shown, max(cells, cell_len(shown)))}  {text}" for shown, text in rows))
-
-
-def key_in_words(keys: str) -> str:
-    """Keys as a person says them."""
-    return ", ".join(map(_in_words, keys.split(",")))
-
-
-def _in_words(keys: str) -> str:
-    *held, key = keys.split("+")
-    is_named = len(key) > 1 or "ctrl" in held  # nobody writes Ctrl and a small letter
-    return "+".join([*map(str.capitalize, held), _WORDS.get(key, key.capitalize() if is_named else key)])

@@ -24,6 +24,7 @@ from examples.tui.feed import (
     size_in_words,
 )
 from examples.tui.glyphs import Glyphs
+from examples.tui.keys import KeyNames
 
 __all__ = ["Line", "Page", "Piece", "shorten", "wrap"]
 
@@ -87,10 +88,12 @@ class Page:
 
     Args:
         glyphs: The marks.
+        key: Which key does what.
     """
 
-    def __init__(self, glyphs: Glyphs) -> None:
+    def __init__(self, glyphs: Glyphs, key: KeyNames) -> None:
         self._glyphs = glyphs
+        self._key = key
         self._shape: tuple[int, int] | None = None
         self._known: dict[Identity, tuple[Item, list[Line]]] = {}
 
@@ -99,7 +102,7 @@ class Page:
         shape = width, _name_cells(items, width)
         known = self._known if shape == self._shape else {}
         self._shape, self._known = shape, {}
-        block = _Block(*shape, self._glyphs)
+        block = _Block(*shape, self._glyphs, self._key)
         found: list[list[Line]] = []
         for item in items:
             name = identity_of(item)
@@ -116,11 +119,12 @@ def _name_cells(items: Sequence[Item], width: int) -> int:
 
 
 class _Block:
-    def __init__(self, width: int, name_cells: int, glyphs: Glyphs) -> None:
+    def __init__(self, width: int, name_cells: int, glyphs: Glyphs, key: KeyNames) -> None:
         self._lines: list[Line] = []
         self._width = width
         self._name_cells = name_cells
         self._glyphs = glyphs
+        self._pause, self._delete = key("pause"), key("delete")
         self._indent = name_cells + 1 + _AT_CELLS + 2
         self._text_cells = max(_MIN_TEXT, width - self._indent - _MARK_CELLS - 1)
 
@@ -162,15 +166,16 @@ class _Block:
     def _sending(self, item: Sending) -> None:
         glyphs = self._glyphs
         if item.problem:
-            how = f"{glyphs.failed} {item.problem} · p go on · Del give up"
+            how = f"{glyphs.failed} {item.problem} · {self._pause} go on · {self._delete} give up"
         elif item.is_paused:
-            how = f"paused at {_percent(item.part)} · p go on · Del give up"
+            how = f"paused at {_percent(item.part)} · {self._pause} go on · {self._delete} give up"
         elif item.part is None:
             how = "encrypting"
         else:
             full = int(item.part * BAR_CELLS)
             rate = f" {size_in_words(int(item.rate))}/s" if item.rate else ""
-            how = f"{glyphs.filled * full}{glyphs.empty * (BAR_CELLS - full)} {_percent(item.part)}{rate} · p pause"
+            bar = f"{glyphs.filled * full}{glyphs.empty * (BAR_CELLS - full)}"
+            how = f"{bar} {_percent(item.part)}{rate} · {self._pause} pause"
         lines = wrap(f"{item.text}  {how}", self._text_cells)
         self._block(item.name, item.at, lines, Role.DIM, Mark(glyphs.pending, Role.DIM))
 

@@ -20,7 +20,7 @@ from textual.strip import Strip
 
 from examples.tui.feed import Day, Divider, Identity, Item, Role, Said, Told, identity_of
 from examples.tui.glyphs import Glyphs
-from examples.tui.keys import MESSAGE_KEYS, bindings
+from examples.tui.keys import MESSAGE_KEYS, KeyNames, bindings
 from examples.tui.layout import Line, Page
 from whisperkit.ids import ConversationSeq
 
@@ -53,9 +53,12 @@ class MessageView(ScrollView, can_focus=True):
             """Where the view is counts, not the way there."""
             return isinstance(message, MessageView.Moved)
 
-    def __init__(self, glyphs: Glyphs) -> None:
+    def __init__(self, glyphs: Glyphs, key: KeyNames) -> None:
         super().__init__(id="messages")
-        self._page = Page(glyphs)
+        self._page = Page(glyphs, key)
+        self._hint = (
+            f"↑↓ select · {key('open')} open · {key('who')} who has it · {key('keys')} keys · {key('back')} back"
+        )
         self._items: list[Item] = []
         self._lines: list[Line] = []
         # Of each line the number of its item; of each item its first line, and where it is by what stays of it.
@@ -69,7 +72,7 @@ class MessageView(ScrollView, can_focus=True):
 
     def on_focus(self) -> None:
         """Say what can be done here."""
-        self.border_subtitle = Content("↑↓ select · Enter open · i who has it · F1 keys · Esc back")
+        self.border_subtitle = Content(self._hint)
 
     def on_blur(self) -> None:
         """The keys are for something else."""

@@ -12,6 +12,7 @@ from textual.screen import Screen
 from examples.chat.lines import reason
 from examples.tui.dialog import Notice
 from examples.tui.glyphs import Glyphs, said_with
+from examples.tui.keys import KeyNames
 from whisperkit.errors import WhisperError
 
 __all__ = ["NARROW_BELOW", "SpeakingApp"]
@@ -24,9 +25,11 @@ class SpeakingApp(App[int]):
 
     Attributes:
         glyphs: The marks that the terminal has.
+        key: Which key does what.
     """
 
     glyphs: Glyphs
+    key: KeyNames
 
     @property
     def main_screen(self) -> Screen[object]:
@@ -41,7 +44,7 @@ class SpeakingApp(App[int]):
 
     def say_to_whom(self) -> None:
         """Nothing can be done without a conversation."""
-        self.say("to whom? Ctrl+K goes to a conversation, Ctrl+N begins one")
+        self.say(f"to whom? {self.key('go-to')} goes to a conversation, {self.key('new')} begins one")
 
     def tell(self, title: str, lines: list[str]) -> None:
         """Say something that is to be read: in passing if it is short."""

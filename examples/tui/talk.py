@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["BLOCKED", "Talk"]
 
-BLOCKED: Final = "Nothing is sent until you choose: Ctrl+S compares, /accept NAME goes on without"
+BLOCKED: Final = "Nothing is sent until you choose: {verify} compares, /accept NAME goes on without"
 # Members hear that somebody types; it is shown to them for five seconds.
 TYPING_EVERY_MS: Final = 3_000
 
@@ -113,7 +113,7 @@ class Talk:
         app, room = self._app, self.room
         if room is None:
             app.view.show([])
-            entitle(app.view, "Ctrl+N writes to somebody, F1 shows all keys")
+            entitle(app.view, f"{app.key('new')} writes to somebody, {app.key('keys')} shows all keys")
             return
         if not self._is_trust_known:
             await self._look_at_trust(room)

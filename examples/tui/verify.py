@@ -7,7 +7,9 @@ from typing import ClassVar, Final, NamedTuple
 
 from rich.text import Text
 from textual.binding import Binding, BindingType
+from textual.containers import Container, Vertical
 from textual.content import Content
+from textual.events import Resize
 from textual.widget import Widget
 from textual.widgets import Input, Static
 
@@ -19,6 +21,9 @@ __all__ = ["Compared", "Shown", "Verify"]
 
 GROUP: Final = 5
 IN_A_LINE: Final = 4
+# The code has 41 columns and 21 lines; the digits need 26 columns beside it, and 4 lines above it with what is said.
+BESIDE_FROM: Final = 76
+BELOW_FROM: Final = 32
 
 
 class Shown(NamedTuple):
@@ -89,17 +94,18 @@ class Verify(Dialog[None]):
         """The number, and a line to paste another one in."""
         pasted = Input(placeholder="the 60 digits of the other side", id="pasted")
         pasted.display = False
-        return [
-            line("", "loud", "whose"),
-            line("", "line", "digits"),
-            line("", "line", "code"),
-            pasted,
-            line("", "loud", "said"),
-        ]
+        words = Vertical(
+            line("", "loud", "whose"), line("", "line", "digits"), pasted, line("", "loud", "said"), id="words"
+        )
+        return [Container(words, line("", "line", "code"), id="number")]
 
     def on_mount(self) -> None:
         """Show the first."""
         self._show()
+
+    def on_resize(self, event: Resize) -> None:
+        """Put the code beside the digits where it does not fit below: it can be scanned only as a whole."""
+        self.set_class(event.size.width >= BESIDE_FROM and event.size.height < BELOW_FROM, "-beside")
 
     def _show(self) -> None:
         one = self._shown[self._place]

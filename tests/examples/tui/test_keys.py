@@ -13,8 +13,8 @@ from examples.chat.commands import COMMANDS
 from examples.tui.attach import Attach
 from examples.tui.find import Find
 from examples.tui.go_to import GoTo
-from examples.tui.keys import KEYS
-from examples.tui.keys_page import KeysPage, key_in_words
+from examples.tui.keys import KEYS, key_in_words
+from examples.tui.keys_page import KeysPage
 from examples.tui.members import Members
 from examples.tui.settings import Settings
 from examples.tui.verify import Verify
@@ -136,6 +136,20 @@ async def test_keys_can_be_set(net: ChatNet, tmp_path: Path) -> None:
         await alice.press("escape", "a", "enter", "b", "ctrl+j")
         await alice.wait()
         assert bob.texts(bob.direct(alice.sim)) == ["a\nb"]
+
+
+async def test_hints_name_the_keys_as_they_are_set(net: ChatNet, tmp_path: Path) -> None:
+    keys = {"go-to": "f5", "new": "f6", "file": "ctrl+l,f7", "who": "w", "open": "o", "back": "f8"}
+    async with on_stage(net, "alice", tmp_path, settings=Settings(keys=keys)) as alice:
+        assert "0 chats · F6 new" in alice.lines[-1]
+        assert "F1 keys · Enter send · Ctrl+L file · Ctrl+F find" in alice.lines[-1]
+        assert "F6 writes to somebody, F1 shows all keys" in alice.lines[1]
+        await alice.write("hello?")
+        assert "to whom? F5 goes" in alice.screen
+        alice.app.clear_notifications()
+        alice.app.view.focus()
+        await alice.settle()
+        assert "↑↓ select · o open · w who has it · F1 keys · F8 back" in alice.screen
 
 
 async def test_commands_that_have_a_screen_of_their_own_open_it(net: ChatNet, tmp_path: Path) -> None:

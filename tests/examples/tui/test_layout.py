@@ -9,6 +9,7 @@ from rich.cells import cell_len
 
 from examples.tui.feed import Day, Divider, Item, Mark, Role, Said, Sending, Told, size_in_words
 from examples.tui.glyphs import ASCII, GLYPHS, glyphs_for
+from examples.tui.keys import key_names
 from examples.tui.layout import Page, shorten, wrap
 from whisperkit.client.history import Note, Record
 from whisperkit.ids import ConversationId, ConversationSeq, DeviceId, MessageId
@@ -25,7 +26,7 @@ RECORD = Record(
 
 
 def lines(*items: Item, width: int = 40) -> list[str]:
-    return [line.text for block in Page(GLYPHS).lay_out(items, width=width) for line in block]
+    return [line.text for block in Page(GLYPHS, key_names()).lay_out(items, width=width) for line in block]
 
 
 def said(text: str, mark: Mark | None = None) -> Said:
@@ -66,7 +67,7 @@ def test_a_file_on_its_way_has_a_bar_and_says_what_can_be_done() -> None:
 
 
 def test_what_is_the_same_is_not_laid_out_again_unless_the_width_or_a_longer_name_changes_it() -> None:
-    page = Page(GLYPHS)
+    page = Page(GLYPHS, key_names())
     first, second = said("one"), Sending("1", "bob", "14:02", "cat.jpg", part=0.5)
     before = page.lay_out([first, second], width=40)
 
@@ -82,7 +83,7 @@ def test_what_is_the_same_is_not_laid_out_again_unless_the_width_or_a_longer_nam
     st.integers(20, 120),
 )
 def test_no_line_is_wider_than_the_view_and_no_letter_is_lost(text: str, width: int) -> None:
-    found = Page(GLYPHS).lay_out([said(text, Mark("✓ 12/29", Role.DIM)), Told(RECORD, text)], width=width)
+    found = Page(GLYPHS, key_names()).lay_out([said(text, Mark("✓ 12/29", Role.DIM)), Told(RECORD, text)], width=width)
 
     assert all(cell_len(line.text) <= width for block in found for line in block)
     shown = "".join(line.text for line in found[1])

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 from textual.widgets import Input
 
+from examples.chat.qr import qr_lines
 from examples.tui.glyphs import ASCII
+from tests.examples.chat.test_qr import HALVES, modules, scan
 from tests.examples.tui.stage import Stage, on_stage
 from whisperkit.client import Client
 from whisperkit.testing.sim_phone import ChatNet, SimPhone
@@ -82,6 +84,23 @@ async def test_pasted_digits_are_compared_and_the_header_says_verified(net: Chat
         await alice.press("escape")
 
         assert "✔ verified" in alice.lines[1]
+
+
+@pytest.mark.parametrize("size", [(80, 24), (100, 30), (120, 40)])
+async def test_the_code_is_on_the_screen_as_a_whole_and_can_be_scanned(
+    net: ChatNet, tmp_path: Path, size: tuple[int, int]
+) -> None:
+    async with on_stage(net, "alice", tmp_path, size=size) as alice:
+        bob = await meet(net, alice)
+        await alice.press("ctrl+s")
+        number = alice.sim.do(lambda client: client.safety_number(bob.device))
+        scanned = scan(modules(qr_lines(number.scannable, columns=41)))
+        drawn = ["".join(block for block in line if block in HALVES) for line in qr_lines(number.scannable, columns=41)]
+
+        assert scanned == [number.scannable]
+        shown = "\n".join(alice.lines)
+        assert all(re.search(re.escape(line.strip()), shown) for line in drawn if line.strip())
+        assert sum(line.count("▀▀▀▀▀▀▀") for line in alice.lines) >= 3  # the corners by which it is found
 
 
 async def test_digits_of_another_device_than_the_one_that_is_shown_verify_that_one_alone(
