@@ -10,11 +10,13 @@ import argparse
 import json
 import math
 import os
+import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from difflib import get_close_matches
 from getpass import getpass
 from pathlib import Path
-from typing import Final
+from typing import Final, NoReturn
 from urllib.parse import urlsplit
 
 from examples.exits import EXIT_CONFIG, EXIT_INTERRUPTED, EXIT_OK, nobody_reads
@@ -24,7 +26,7 @@ _URL: Final = "ws://127.0.0.1:8080/ws"
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code."""
-    asked = _parser().parse_args(arguments)
+    asked = _parsed(arguments)
     try:
         code = _run(asked)
         sys.stdout.flush()
@@ -102,8 +104,32 @@ def _chat(asked: argparse.Namespace) -> int:
     )
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m examples", description=__doc__)
+class _Parser(argparse.ArgumentParser):
+    """Says of a command that nobody knows the nearest one that somebody does."""
+
+    def error(self, message: str) -> NoReturn:
+        match = re.search(r"invalid choice: '([^']*)' \(choose from (.*)\)", message)
+        super().error(message + (_near(match[1], re.findall(r"[\w-]+", match[2])) if match else ""))
+
+
+def _near(word: str, known: Iterable[str]) -> str:
+    found = get_close_matches(word, list(known), n=1)
+    return f"; did you mean {found[0]}?" if found else ""
+
+
+def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser, commands = _parsers()
+    asked, unknown = parser.parse_known_args(arguments)
+    if unknown:
+        command = commands[asked.command]
+        near = _near(unknown[0], re.findall(r"--[a-z-]+", command.format_help()))
+        command.error(f"unrecognized arguments: {' '.join(unknown)}{near}")
+    return asked
+
+
+def _parsers() -> tuple[_Parser, Mapping[str, _Parser]]:
+    """That of the whole line, and those of the commands by their names."""
+    parser = _Parser(prog="python -m examples", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     serve = commands.add_parser("serve", help="run the reference server")
     serve.add_argument("--config", type=Path, help="a whisperkit.toml; the one in this folder if there is one")
@@ -141,7 +167,7 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--step", action="store_true", help="wait for a key after each chapter")
     demo.add_argument("--keep", action="store_true", help="keep the data that it made")
     demo.add_argument("--json", action="store_true", help="the claims for programs; the story goes to standard error")
-    return parser
+    return parser, commands.choices
 
 
 def _name(text: str) -> str:

@@ -64,10 +64,12 @@ def lock_for(device: str, *, is_new: bool, environ: Mapping[str, str], ask: Call
 def _asked(device: str, ask: Callable[[str], str], *, is_new: bool) -> str:
     if not is_new:
         return ask(f"passphrase of {device}: ")
-    text = ask(f"a passphrase for {device}, which is made now; nobody can read it without: ")
-    if ask("once more: ") != text:
-        raise NoPassphraseError("the two are not the same")
-    return text
+    prompt = f"a passphrase for {device}, which is made now; nobody can read it without: "
+    while True:
+        text = ask(prompt)
+        if ask("once more: ") == text:
+            return text
+        prompt = "the two are not the same; a passphrase: "
 
 
 def _first_line(path: Path) -> str:

@@ -76,7 +76,7 @@ def run_talk(
     except TransportError as error:
         print(error, file=sys.stderr)
         return EXIT_UNAVAILABLE
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, asyncio.CancelledError):  # the second where a scope was cancelled at the same time
         return EXIT_INTERRUPTED
     return EXIT_OK
 

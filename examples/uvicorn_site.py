@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
+import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import uvicorn
 
+from examples.adapters.sqlite import open_sqlite
 from examples.exits import EXIT_OK, EXIT_UNAVAILABLE
+from whisperkit.errors import StoreError
 
 __all__ = ["port_of", "run_site"]
 
@@ -34,10 +39,29 @@ def _port(text: str) -> int:
     return int(text)
 
 
-def run_site(app: str, *, port: int, workers: int = 1) -> int:
-    """Serve until told to stop; returns the exit code. What keeps it from serving has been logged then."""
+def run_site(app: str, *, port: int, workers: int = 1, file: Path | None = None) -> int:
+    """Serve until told to stop; returns the exit code. What keeps it from serving has been said then.
+
+    Args:
+        app: Where the application is, ``module:name``.
+        port: Where it listens.
+        workers: How many processes serve.
+        file: The store that it will open and that only one process can have open: looked at here, before it is a page
+            of traceback there.
+    """
+    if file is not None:
+        try:
+            asyncio.run(_open(file))
+        except StoreError as error:
+            print(error, *error.__notes__[:1], sep="\n    note: ", file=sys.stderr)
+            return EXIT_UNAVAILABLE
     try:
         uvicorn.run(app, port=port, workers=workers, lifespan="on", access_log=False)
     except SystemExit:  # the address is taken, or the application did not start
         return EXIT_UNAVAILABLE
     return EXIT_OK
+
+
+async def _open(file: Path) -> None:
+    async with open_sqlite(file):
+        pass

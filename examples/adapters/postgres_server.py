@@ -49,13 +49,14 @@ def run_postgres(folder: Path, *, durable: bool = True) -> Generator[str]:
         A URL with a password that only this run knows.
 
     Raises:
-        StoreError: PostgreSQL is not installed or does not start.
+        StoreError: PostgreSQL is not installed or does not start, or one runs there already.
     """
     programs = find_programs()
     if programs is None:
         raise StoreError("PostgreSQL is not installed; on Debian and Ubuntu: apt-get install postgresql")
     server = _Server(programs, folder)
     server.prepare()
+    server.check_free()
     port = server.start(durable=durable)
     try:
         yield f"postgresql://{_OWNER}:{server.new_password(port)}@127.0.0.1:{port}/postgres"
@@ -81,6 +82,15 @@ class _Server:
             self._folder.chmod(0o700)
             login = ["--auth-local=trust", "--auth-host=scram-sha-256", f"--username={_OWNER}"]
             self.run("initdb", "--encoding=UTF8", "--locale=C", "--no-sync", *login, f"--pgdata={self.data}")
+
+    def check_free(self) -> None:
+        """Refuse a database that a server has: starting another one would say so in a page of its log."""
+        try:
+            self.run("pg_ctl", "status", f"--pgdata={self.data}")
+        except StoreError:
+            return
+        (pid, *_) = (self.data / "postmaster.pid").read_text().splitlines()
+        raise StoreError(f"a server runs in {self.data} already; if nobody needs it: kill -INT {pid}")
 
     def start(self, *, durable: bool) -> int:
         """Start on a free port, and return that."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from asyncio import CancelledError
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -21,7 +22,7 @@ def exit_code(run: Callable[[], int], device: str, folder: Path) -> int:
     """Run a chat; returns its exit code, or that of what kept it from running, which is said."""
     try:
         return run()
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, CancelledError):  # the second where a scope was cancelled at the same time
         return EXIT_INTERRUPTED
     except BrokenPipeError:
         nobody_reads()

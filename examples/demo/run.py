@@ -91,7 +91,7 @@ def _play(play: Play, folder: Path, narrator: Narrator, claims: int) -> int:
         say("\na claim failed: ", style="bold red", end="", markup=False)
         say(failed.text, style="bold red", markup=False)
         return EXIT_FAILED
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, asyncio.CancelledError):  # the second where a scope was cancelled at the same time
         say("\nstopped")
         return EXIT_INTERRUPTED
     except SystemExit:  # with which rich ends where nobody reads any more

@@ -24,12 +24,13 @@ def main(arguments: Sequence[str]) -> int:
     """Serve until told to stop; returns the exit code."""
     about = "A Django site with a chat in it; all that it keeps is in chat-data/django."
     port = port_of(arguments, program="examples.django_channels", about=about, default=_PORT)
+    folder = Path("chat-data/django")
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "examples.django_channels.settings")
-    os.environ.setdefault("DJANGO_SECRET_KEY", _secret_key(Path("chat-data/django")))
+    os.environ.setdefault("DJANGO_SECRET_KEY", _secret_key(folder))
     django.setup()
     with waiting("making the tables"):
         call_command("migrate", verbosity=0)
-    return run_site("examples.django_channels.asgi:application", port=port)
+    return run_site("examples.django_channels.asgi:application", port=port, file=folder / "messages.db")
 
 
 def _secret_key(folder: Path) -> str:

@@ -127,7 +127,7 @@ class Person:
         except httpx.HTTPStatusError as error:
             raise TransportError(f"{method} {path}: {error.response.status_code} {error.response.text}") from error
         except httpx.HTTPError as error:
-            raise TransportError(f"{method} {path}: {type(error).__name__}") from error
+            raise TransportError(f"{method} {self._url}{path}: {error}") from error
         return answer.json()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import os
 import signal
@@ -39,6 +40,10 @@ def serve(config_path: Path | None) -> int:
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     except (StoreError, OSError) as error:
+        if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
+            print(f"cannot serve: {config.server.bind}: address already in use", file=sys.stderr)
+            print("    note: python -m examples doctor names one that is free", file=sys.stderr)
+            return EXIT_UNAVAILABLE
         print(f"cannot serve: {error}", file=sys.stderr)
         for note in getattr(error, "__notes__", ()):
             print(f"    {'' if note.startswith('code: ') else 'note: '}{note}", file=sys.stderr)

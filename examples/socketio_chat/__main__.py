@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from typing import Final
 
+from examples.socketio_chat.app import FOLDER
 from examples.uvicorn_site import port_of, run_site
 
 __all__ = ["main"]
@@ -17,7 +18,8 @@ def main(arguments: Sequence[str]) -> int:
     """Serve until told to stop; returns the exit code."""
     about = "A chat server on python-socketio; all that it keeps is in chat-data/socketio."
     port = port_of(arguments, program="examples.socketio_chat", about=about, default=_PORT)
-    return run_site("examples.socketio_chat.app:app", port=port)
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    return run_site("examples.socketio_chat.app:app", port=port, file=FOLDER / "messages.db")
 
 
 if __name__ == "__main__":

@@ -36,14 +36,15 @@ def test_a_person_is_asked_and_the_dear_cost_is_taken() -> None:
     assert lock(ask=answering("horse")) == Passphrase("horse", Cost.MODERATE)
 
 
-def test_a_new_passphrase_is_typed_twice() -> None:
+def test_a_new_passphrase_is_typed_twice_until_both_are_the_same() -> None:
     shown: list[str] = []
 
     assert lock(ask=answering("horse", "horse", shown=shown), is_new=True) == Passphrase("horse")
 
     assert "alice.1" in shown[0]
-    with pytest.raises(NoPassphraseError, match="not the same"):
-        lock(ask=answering("horse", "house"), is_new=True)
+    shown.clear()
+    assert lock(ask=answering("horse", "house", "mouse", "mouse", shown=shown), is_new=True) == Passphrase("mouse")
+    assert shown[2:] == ["the two are not the same; a passphrase: ", "once more: "]
 
 
 def test_the_environment_has_it_as_text_in_a_file_or_as_a_key(tmp_path: Path) -> None:

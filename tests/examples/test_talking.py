@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import signal
 from typing import cast
 
 import anyio
@@ -62,6 +64,13 @@ def test_wrong_usage_and_a_server_that_is_away_have_codes_of_their_own(capsys: p
             raise TransportError("nobody answers")
         if url == "interrupted":
             raise KeyboardInterrupt
+        if url == "cancelled":  # as Ctrl-C does, while a scope of anyio's is cancelled, too
+            task = asyncio.current_task()
+            assert task is not None
+            task.cancel()
+            task.cancel()
+            signal.raise_signal(signal.SIGINT)
+            await anyio.sleep_forever()
         assert (name, room, url) == ("alice", "lobby", "here")
 
     def run(*arguments: str) -> int:
@@ -70,6 +79,7 @@ def test_wrong_usage_and_a_server_that_is_away_have_codes_of_their_own(capsys: p
     assert run("alice", "lobby") == 0
     assert run("alice", "lobby", "there") == 69
     assert run("alice", "lobby", "interrupted") == 130
+    assert run("alice", "lobby", "cancelled") == 130
     assert capsys.readouterr().err == "nobody answers\n"
     for wrong, said in (
         (["alice"], "the following arguments are required: ROOM"),

@@ -5,10 +5,12 @@ from __future__ import annotations
 import socket
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from examples.adapters.sqlite_schema import connect
 from examples.uvicorn_site import port_of
 from tests.examples.processes import PATIENCE_S, environment
 
@@ -54,6 +56,21 @@ def test_an_address_that_is_taken_is_told_and_has_a_code_of_its_own(module: str,
     assert ended.returncode == 69
     assert "address already in use" in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.parametrize("name", ["django", "socketio"])
+def test_a_file_that_another_process_has_is_told_in_two_lines(name: str, tmp_path: Path) -> None:
+    folder = tmp_path / "chat-data" / name
+    folder.mkdir(parents=True)
+    module = {"django": "django_channels", "socketio": "socketio_chat"}[name]
+    with closing(connect(str(folder / "messages.db"), None)):
+        ended = serve(module, tmp_path, "0")
+
+    assert ended.returncode == 69
+    assert ended.stderr.splitlines() == [
+        f"chat-data/{name}/messages.db is in use by another process",
+        "    note: stop the other process, or give this one a file of its own",
+    ]
 
 
 @pytest.mark.parametrize("url", [NOWHERE, "not a url", "mysql://127.0.0.1/chat"])

@@ -37,6 +37,13 @@ def test_nobody_reads_is_no_failure(error: str) -> None:
     assert (ended.returncode, ended.stderr) == (0, "")
 
 
+@pytest.mark.parametrize("error", ["KeyboardInterrupt", "__import__('asyncio').CancelledError"])
+def test_ctrl_c_has_its_code_also_where_something_was_ending_already(error: str) -> None:
+    ended = ends(error)
+
+    assert (ended.returncode, ended.stderr) == (130, "")
+
+
 def test_what_goes_wrong_beside_it_is_told() -> None:
     ended = ends("ExceptionGroup('tasks', [BrokenPipeError(), ValueError('this, too')])")
 

@@ -45,6 +45,14 @@ async def left_story(_folder: Path, _narrator: Narrator) -> None:
     raise KeyboardInterrupt
 
 
+async def cancelled_story(_folder: Path, _narrator: Narrator) -> None:
+    raise asyncio.CancelledError
+
+
+async def unread_story(_folder: Path, _narrator: Narrator) -> None:
+    raise SystemExit(1)  # as rich does in a pipe that nobody reads
+
+
 def test_a_story_whose_claims_hold_ends_well_and_leaves_nothing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -90,10 +98,17 @@ def test_a_story_that_breaks_says_why_and_ends_with_a_code(tmp_path: Path, capsy
     assert len(list(tmp_path.iterdir())) == 1
 
 
-def test_ctrl_c_ends_it_and_cleans_up(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(left_story) == EXIT_INTERRUPTED
+@pytest.mark.parametrize("play", [left_story, cancelled_story])
+def test_ctrl_c_ends_it_and_cleans_up(play: Play, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(play) == EXIT_INTERRUPTED
 
     assert capsys.readouterr().out == "\nstopped\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_whoever_reads_only_the_beginning_ends_it_and_nothing_is_left(tmp_path: Path) -> None:
+    assert run(unread_story) == EXIT_INTERRUPTED
+
     assert list(tmp_path.iterdir()) == []
 
 
