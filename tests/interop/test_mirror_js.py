@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
-import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 from random import Random
@@ -19,6 +17,7 @@ import pytest
 from tests.examples.web.dice import dice, parts
 from tests.examples.web.stories import Story, long_ones
 from tests.examples.web.vectors import kept
+from tests.interop.web import WEB, JavaScriptError, broken_copy, run_node
 from whisperkit.ids import DeviceId, InboxSeq
 from whisperkit.strategy import Strategy
 from whisperkit.sync import mirror_state
@@ -41,20 +40,7 @@ from whisperkit.sync.mirror_state import BEHIND_S, MAX_HELD, STALLED_S, Phase
 pytestmark = pytest.mark.interop
 
 ALICE: Final = DeviceId.named("alice", 1)
-WEB: Final = Path(__file__).parents[2] / "examples" / "web"
 PLAYER: Final = Path(__file__).parents[1] / "examples" / "web" / "player.mjs"
-
-
-class PlayedError(AssertionError):
-    """The mirror in JavaScript tells another story."""
-
-
-def run_node(node: Path, *arguments: str | Path, typed: str = "") -> str:
-    """Run a program to its end; returns what it says."""
-    ran = subprocess.run([node, *arguments], input=typed, capture_output=True, text=True, check=False, timeout=300)
-    if ran.returncode:
-        raise PlayedError(ran.stderr)
-    return ran.stdout
 
 
 def run_js(node: Path, program: str, *arguments: object) -> Any:  # Any: JSON
@@ -68,7 +54,7 @@ def compare(node: Path, stories: Sequence[Story], *, web: Path = WEB) -> None:
     """Play stories to both.
 
     Raises:
-        PlayedError: They differ, and where.
+        JavaScriptError: They differ, and where.
     """
     told = [story.told() for story in stories]
     given = [{"device": story["device"], "steps": [step for step, _ in story["steps"]]} for story in told]
@@ -77,7 +63,7 @@ def compare(node: Path, stories: Sequence[Story], *, web: Path = WEB) -> None:
         for number, ((step, expected), found) in enumerate(zip(story["steps"], answers, strict=True)):
             # As text: in Python, true is 1.
             if json.dumps(found, sort_keys=True) != json.dumps(expected, sort_keys=True):
-                raise PlayedError(f"{story['name']}, step {number}: {step}\nexpected {expected}\nbut it is {found}")
+                raise JavaScriptError(f"{story['name']}, step {number}: {step}\nexpected {expected}\nbut it is {found}")
 
 
 def test_the_stories_of_the_vectors_are_told_alike(nodejs: Path) -> None:
@@ -308,12 +294,7 @@ BROKEN: Final = (
 
 @pytest.mark.parametrize("broken", BROKEN, ids=lambda broken: broken.promise)
 def test_a_mirror_that_breaks_a_promise_is_found(nodejs: Path, tmp_path: Path, broken: Broken) -> None:
-    web = tmp_path / "web"
-    shutil.copytree(WEB, web)
-    path = web / broken.file
-    text = path.read_text(encoding="utf-8")
-    assert text.count(broken.old) == 1, "the place that was to be broken is not there any more"
-    path.write_text(text.replace(broken.old, broken.new), encoding="utf-8")
+    web = broken_copy(tmp_path, file=broken.file, old=broken.old, new=broken.new)
 
-    with pytest.raises(PlayedError):
+    with pytest.raises(JavaScriptError):
         compare(nodejs, [*kept(), parts(Random(0), 200)], web=web)

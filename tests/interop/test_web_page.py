@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-import shutil
 from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -18,12 +17,12 @@ from examples.django_channels.talk import Person
 from examples.load.device import FrameDevice
 from tests.examples.sites import Site, connected, until
 from tests.interop.programs import Program
+from tests.interop.web import WEB, broken_copy
 from whisperkit.ids import ConversationId
 from whisperkit.sync.frames import Answer, EntryKind, MarkKind
 
 pytestmark = pytest.mark.interop
 
-WEB: Final = Path(__file__).parents[2] / "examples" / "web"
 PROGRAM: Final = Path(__file__).with_name("web_device.mjs")
 BROWSER: Final = Path(__file__).with_name("web_browser.mjs")
 ROOM: Final = ConversationId("lobby")
@@ -181,20 +180,13 @@ BROKEN: Final = (
         "mirror: encodeMirror(mirror)",
         "mirror: encodeMirror(newMirror(mirror.device))",
     ),
-    Broken("it comes back", "device.js", "      if (this.isOver) break;\n", "      break;\n"),
-    Broken("it takes over what it has kept", "device.js", "    this.mirror = synced.state;\n", ""),
 )
 
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("broken", BROKEN, ids=lambda broken: broken.promise)
 async def test_a_page_that_breaks_a_promise_is_found(site: Site, tmp_path: Path, nodejs: Path, broken: Broken) -> None:
-    web = tmp_path / "web"
-    shutil.copytree(WEB, web)
-    path = web / broken.file
-    text = path.read_text(encoding="utf-8")
-    assert text.count(broken.old) == 1, "the place that was to be broken is not there any more"
-    path.write_text(text.replace(broken.old, broken.new), encoding="utf-8")
+    web = broken_copy(tmp_path, file=broken.file, old=broken.old, new=broken.new)
 
     async with page_on(site, tmp_path / "page", nodejs, web=web) as page:
         with pytest.raises(AssertionError):
