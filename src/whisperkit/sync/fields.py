@@ -391,9 +391,13 @@ def _from_base64(value: object) -> bytes:
     if type(value) is not str:
         raise RefusedValueError("not base64")
     try:
-        return binascii.a2b_base64(value, strict_mode=True)
+        data = binascii.a2b_base64(value, strict_mode=True)
     except ValueError:
         raise RefusedValueError("not base64") from None
+    # Strict as it is, it lets a padding pass behind three bytes, where none belongs.
+    if len(value) != 4 * -(-len(data) // 3):
+        raise RefusedValueError("not base64")
+    return data
 
 
 def _elements(value: object, count: int) -> list[object]:
