@@ -134,6 +134,11 @@ def test_a_store_that_raises_what_it_may_not_is_told_by_that(
         (["simulate", "--stores", "test_command"], "--stores takes module:maker, got test_command"),
         (["simulate", "--stores", ":"], "--stores takes module:maker, got :"),
         (["simulate", "--seed", "seven"], "invalid int value: 'seven'"),
+        (["simulate", "--faults", "-3"], "a number from 0 on is needed, got -3"),
+        (["simulate", "--messages", "few"], "a number from 0 on is needed, got few"),
+        (["simulate", "--seconds", "0"], "a number of seconds above 0 is needed, got 0"),
+        (["simulate", "--seconds", "long"], "a number of seconds above 0 is needed, got long"),
+        (["simulate", "--keep", "no_such_folder"], "there is no folder no_such_folder"),
         (["replay", "no_such.run"], "No such file"),
         (["replay", "test_command.py"], "not a decision: "),
         ([], "required: command"),
@@ -145,3 +150,14 @@ def test_wrong_usage_is_told(arguments: list[str], reason: str, capsys: pytest.C
 
     assert ended.value.code == 2
     assert reason in capsys.readouterr().err
+
+
+@asynccontextmanager
+async def open_interrupted() -> AsyncGenerator[MemoryPartitions]:
+    """A maker in whose middle somebody presses Ctrl-C."""
+    raise KeyboardInterrupt
+    yield MemoryPartitions()
+
+
+def test_ctrl_c_ends_it_without_a_traceback() -> None:
+    assert main(["simulate", *SMALL, *stores("open_interrupted")]) == 130

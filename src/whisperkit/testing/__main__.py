@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
@@ -28,9 +29,16 @@ _ADVICE: Final = "put it in tests/regressions/ to keep it"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run seeds or a kept run; 0 if all promises were kept, 1 if one broke, 2 if it was asked wrongly."""
+    """Run seeds or a kept run; 0 if all promises were kept, 1 if one broke, 2 for wrong usage, 130 for Ctrl-C."""
     parser = _parser()
     options = parser.parse_args(arguments)
+    try:
+        return _main(parser, options)
+    except KeyboardInterrupt:
+        return 130
+
+
+def _main(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
     try:
         maker = _maker(options.stores)
         kept = Plan.parse(Path(options.file).read_text()) if options.command == "replay" else None
@@ -57,16 +65,38 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     one = commands.add_parser("simulate", help="make up runs from seeds, and shorten the first one that fails")
     one.add_argument("--seed", type=int, default=0)
-    one.add_argument("--seeds", type=int, default=1, help="how many, from there on")
-    one.add_argument("--messages", type=int, default=40)
-    one.add_argument("--faults", type=int, default=20, help="at most")
-    one.add_argument("--seconds", type=float, default=120.0, help="over which they are spread")
-    one.add_argument("--keep", default=".", help="the folder for the .run file")
+    one.add_argument("--seeds", type=_count, default=1, help="how many, from there on")
+    one.add_argument("--messages", type=_count, default=40)
+    one.add_argument("--faults", type=_count, default=20, help="at most")
+    one.add_argument("--seconds", type=_seconds, default=120.0, help="over which they are spread")
+    one.add_argument("--keep", type=_folder, default=".", help="the folder for the .run file")
     again = commands.add_parser("replay", help="run a .run file")
     again.add_argument("file")
     for command in (one, again):
         command.add_argument("--stores", help="module:maker of a PartitionStore, as for the conformance kit")
     return parser
+
+
+def _count(text: str) -> int:
+    if not (text.isascii() and text.isdecimal()):
+        raise argparse.ArgumentTypeError(f"a number from 0 on is needed, got {text}")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds < math.inf:
+        raise argparse.ArgumentTypeError(f"a number of seconds above 0 is needed, got {text}")
+    return seconds
+
+
+def _folder(text: str) -> str:
+    if not Path(text).is_dir():  # found out now, and not when there is something to keep
+        raise argparse.ArgumentTypeError(f"there is no folder {text}")
+    return text
 
 
 def _maker(name: str | None) -> Maker[PartitionStore] | None:
