@@ -23,13 +23,13 @@ find('login').onsubmit = async (/** @type {Event} */ event) => {
   }
 };
 
-/** @param {string} device @param {string} room @param {Record<string, string>} names */
-async function chat(device, room, names) {
+/** @param {string} id Of the device. @param {string} room @param {Record<string, string>} names */
+async function chat(id, room, names) {
   const known = { ...names };
-  const store = new ItemStore(localStorage, `whisperkit ${device}`);
+  const store = new ItemStore(localStorage, `whisperkit ${id}`);
   const poster = new Poster();
   const dial = () => new WebSocket(`${location.origin.replace('http', 'ws')}/ws`);
-  const mirror = new Device({ device, dial, store, changed: () => show() });
+  const device = new Device({ device: id, dial, store, changed: () => show() });
 
   async function show() {
     const lines = store.history(room).filter(({ kind }) => kind === EntryKind.MESSAGE);
@@ -38,9 +38,10 @@ async function chat(device, room, names) {
       line.textContent = `${known[sender ?? ''] ?? 'somebody'}: ${text}`;
       return line;
     }));
-    const chatNow = chatOf(room, await store.load(chatSpans(room)));
-    find('state').textContent = mirror.isLive ? `${badge(chatNow)} unread` : 'no connection; it comes again by itself';
-    if (document.hasFocus() && badge(chatNow)) await mirror.read(room, chatNow.progress.head);
+    const now = chatOf(room, await store.load(chatSpans(room)));
+    const why = device.error instanceof Error ? `: ${device.error.message}` : '; it comes again by itself';
+    find('state').textContent = device.isLive ? `${badge(now)} unread` : `no connection${why}`;
+    if (document.hasFocus() && badge(now)) await device.read(room, now.progress.head);
   }
 
   find('typing').onsubmit = async (/** @type {Event} */ event) => {
@@ -52,7 +53,7 @@ async function chat(device, room, names) {
         Object.assign(known, await enter(room, text.slice(5).trim()));
       } else {
         const seq = await poster.post(room, text);
-        store.post({ key: null, conv: room, seq, sender: device, kind: EntryKind.MESSAGE, text });
+        store.post({ key: null, conv: room, seq, sender: id, kind: EntryKind.MESSAGE, text });
       }
       await show();
     } catch (error) {
@@ -62,6 +63,6 @@ async function chat(device, room, names) {
   find('login').hidden = true;
   find('talk').hidden = false;
   window.onfocus = show;
-  await mirror.open(room);
-  find('state').textContent = await mirror.run();
+  await device.open(room);
+  find('state').textContent = await device.run();
 }

@@ -18,7 +18,7 @@ const MAX_HISTORY = 1_000;
  * @property {string | null} text Of a message.
  */
 
-/** See `Store` in device.js. */
+/** See `Store` in device.js. What is lost is left alone: what was posted by a form is not posted again. */
 export class ItemStore {
   /** @param {Pick<Storage, 'getItem' | 'setItem'>} storage @param {string} name Of the item. */
   constructor(storage, name) {
