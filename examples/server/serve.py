@@ -7,10 +7,12 @@ import errno
 import logging
 import os
 import signal
+import socket
 import sys
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import Final
 
 from examples.collector import calm_the_collector
 from examples.config import Config, ConfigError, load_config
@@ -24,6 +26,9 @@ from whisperkit.errors import StoreError
 __all__ = ["serve"]
 
 log = logging.getLogger("examples.server")
+
+# What asyncio says of these names the address, but not as it was written.
+_OF_ADDRESS: Final = (errno.EADDRINUSE, errno.EADDRNOTAVAIL)
 
 
 def serve(config_path: Path | None) -> int:
@@ -40,9 +45,10 @@ def serve(config_path: Path | None) -> int:
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     except (StoreError, OSError) as error:
-        if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
-            print(f"cannot serve: {config.server.bind}: address already in use", file=sys.stderr)
-            print("    note: python -m examples doctor names one that is free", file=sys.stderr)
+        if isinstance(error, OSError) and (isinstance(error, socket.gaierror) or error.errno in _OF_ADDRESS):
+            reason = error.strerror if isinstance(error, socket.gaierror) else os.strerror(error.errno or 0)
+            print(f"cannot serve: {config.server.bind}: {reason}", file=sys.stderr)
+            print("    note: python -m examples doctor names an address that is free", file=sys.stderr)
             return EXIT_UNAVAILABLE
         print(f"cannot serve: {error}", file=sys.stderr)
         for note in getattr(error, "__notes__", ()):

@@ -162,9 +162,18 @@ def test_an_address_that_is_taken_is_told(tmp_path: Path) -> None:
 
     assert code == 69
     assert said.splitlines() == [
-        f"cannot serve: {bind}: address already in use",
-        "    note: python -m examples doctor names one that is free",
+        f"cannot serve: {bind}: Address already in use",
+        "    note: python -m examples doctor names an address that is free",
     ]
+
+
+@pytest.mark.parametrize("host", ["192.0.2.1", "no-such-host.invalid"])
+def test_an_address_that_is_not_of_this_machine_is_told_as_it_was_written(tmp_path: Path, host: str) -> None:
+    code, said = ended(serve(tmp_path, {"WHISPERKIT_SERVER__BIND": f"{host}:8080"}))
+
+    assert code == 69
+    assert said.startswith(f"cannot serve: {host}:8080: ")
+    assert "doctor" in said.splitlines()[1]
 
 
 @pytest.mark.parametrize("path", ["missing/chat.db", "."])
