@@ -315,7 +315,7 @@ export class Turn {
     const { phase, cursor, head, opened } = this.mirror;
     if (phase !== Phase.CATCHING_UP || cursor === null || head === null || cursor.seq < head.seq) return;
     this.change({ phase: Phase.LIVE });
-    for (const conv of opened) this.fetchHead(conv);
+    for (const conv of [...opened].sort()) this.fetchHead(conv);
   }
 
   /** Begin, begin again or stop to count the seconds without progress. */

@@ -640,6 +640,18 @@ def test_a_conversation_on_screen_is_fetched_as_its_head_moves() -> None:
     assert take(closed, heads._replace(conversations={ONE: ConversationSeq(8)}), rows=mega(7)).send == ()
 
 
+def test_what_is_on_screen_is_fetched_in_one_order_whatever_texts_hash_to() -> None:
+    convs = [ConversationId(f"room{n:02}") for n in range(20)]
+    membership = Membership(ConversationSeq(1), ConversationSeq(1), Strategy.MEGA, (ALICE.user, BOB.user))
+    progress = Progress(ConversationSeq(5), ConversationSeq(7))
+    rows = dict(row for conv in convs for row in rows_of(Chat(conv), Chat(conv, progress, membership))[0])
+    mirror = sync.attach(Mirror(BOB, START, opened=frozenset(convs)), now=0.0)
+
+    synced = take(mirror, frames.Welcome(Answer.DELTA, START, START), rows=rows)
+
+    assert [frame.conv for frame in synced.send if isinstance(frame, frames.Range)] == convs
+
+
 def test_rows_behind_a_switch_that_the_inbox_has_not_brought_wait_for_it() -> None:
     mirror = live()._replace(fetching={ONE: ConversationSeq(8)})
 

@@ -318,7 +318,7 @@ class Turn:
         is_there = mirror.cursor is not None and mirror.head is not None and mirror.cursor.seq >= mirror.head.seq
         if mirror.phase is Phase.CATCHING_UP and is_there:
             self.mirror = mirror._replace(phase=Phase.LIVE)
-            for conv in mirror.opened:
+            for conv in sorted(mirror.opened):
                 self.fetch_head(conv)
 
     def _watch_the_clock(self) -> None:
