@@ -33,10 +33,10 @@ _LEAST_SHARE: Final = 0.05
 
 # What would change a row that is missed. It stands on the page only while it is.
 _PYTHON: Final = (
-    "It is the work of Python for one message on one core: it falls with the work, and with nothing else. "
-    "What is compiled today is msgpack, the mask of a frame, the hash of the chain, SQLite and the event loop. The "
-    "rules are plain functions over tuples, and could be compiled as they are, where there is a compiler for whoever "
-    "installs the package. More cores are used by more gateways, not by one."
+    "It is the work of one core for one message: it falls with the work, and with nothing else. The rules and the "
+    "service are compiled, and so are msgpack, the mask of a frame, the hash of the chain, SQLite and the event loop. "
+    "What is not is the edge of the reference server: its sockets, its adapter of SQLite and its metrics, which are "
+    "examples to be read. More cores are used by more gateways, not by one."
 )
 CHANGES: Final[Mapping[str, str]] = {
     "pairs-50": _PYTHON,
@@ -50,8 +50,8 @@ CHANGES: Final[Mapping[str, str]] = {
     "paid for 198 copies instead of 1,980. A disk that syncs faster changes it.",
     "group-1000": "The copies are made behind the post, in batches, by the same core that pushes them; posts that wait "
     "meanwhile go together. Another gateway over the same store can work the jobs off.",
-    "door": "Beside the rows that the floor writes as well, rules are decided, states encoded, and versions checked: "
-    "that is Python, and takes the time that SQLite does not.",
+    "door": "Beside the rows that the floor writes as well, rules are decided, states encoded and versions checked, "
+    "and whoever waits for a commit is woken, in the adapter and on the loop: time that SQLite does not take.",
     "idle": "A connection is the socket's own objects, a parser of WebSocket frames and its buffers, a link and its "
     "windows.",
     "catch-up": "Pages are read, framed and acknowledged in turn: larger pages, and more of them on their way, trade "

@@ -1,4 +1,8 @@
-"""Who is measured: the reference server and two forms of the bare relay, each a process on a core of its own."""
+"""Who is measured: the reference server and two forms of the bare relay, each a process on a core of its own.
+
+The server is as the package is installed here, which is compiled if `make bench` did it; and once more as it stands in
+`src`, where nothing is.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +16,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, NamedTuple
 
-__all__ = ["EDGE", "LOAD_CORE", "OURS", "RELAY", "Running", "launched", "on_load_core", "running"]
+__all__ = ["EDGE", "INTERPRETED", "LOAD_CORE", "OURS", "RELAY", "Running", "launched", "on_load_core", "running"]
 
 OURS: Final = "ours"
+INTERPRETED: Final = "interpreted"
 RELAY: Final = "relay"
 EDGE: Final = "edge"
 
@@ -47,7 +52,8 @@ def running(who: str, folder: Path) -> Generator[Running]:
     Raises:
         RuntimeError: It did not start.
     """
-    environ = {"PYTHONPATH": str(_ROOT), "WHISPERKIT_SERVER__BIND": "127.0.0.1:0"}
+    found_first = [_ROOT / "src", _ROOT] if who == INTERPRETED else [_ROOT]
+    environ = {"PYTHONPATH": os.pathsep.join(map(str, found_first)), "WHISPERKIT_SERVER__BIND": "127.0.0.1:0"}
     with launched(_command(who, folder), folder, environ) as (process, log):
         assert process.stdout is not None  # it is a pipe
         found = _LISTENING.match(process.stdout.readline())
@@ -101,7 +107,7 @@ def _pinned(core: int | None) -> list[str]:
 
 
 def _command(who: str, folder: Path) -> list[str]:
-    if who == OURS:
+    if who in (OURS, INTERPRETED):
         return [sys.executable, "-m", "examples", "serve"]
     edge = ["--edge"] if who == EDGE else []
     return [sys.executable, "-m", "tests.bench.server.relay", str(folder / "relay.db"), *edge]

@@ -15,6 +15,7 @@ from tempfile import TemporaryFile
 from typing import Final
 
 from tests.bench.machine import facts
+from tests.compiled import IS_COMPILED
 
 __all__ = ["cpu_s", "cpu_s_of_threads", "memory", "server_facts", "sync_ms", "wanted_s"]
 
@@ -28,7 +29,8 @@ _PAGE: Final = os.sysconf("SC_PAGE_SIZE")
 def server_facts() -> dict[str, str]:
     """The machine in words, and all versions that matter."""
     libraries = {name: version(name) for name in _LIBRARIES}
-    return {**facts(), "kernel": platform.release(), "SQLite": sqlite3.sqlite_version, **libraries}
+    form = "compiled" if IS_COMPILED else "interpreted"
+    return {**facts(), "whisperkit": form, "kernel": platform.release(), "SQLite": sqlite3.sqlite_version, **libraries}
 
 
 def sync_ms(folder: Path) -> float:

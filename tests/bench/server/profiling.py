@@ -1,10 +1,11 @@
 """Where the server's time goes, by parts: `make bench ARGS=--profile`.
 
-`py-spy` stops the server some dozen times a second and reads its stacks, Python's and those of C together. How that
-distorts: while it is stopped, more arrives, so batches are a little larger; reading takes some milliseconds on the
-load's core. So only shares are taken from it. What they are shares of is the CPU time of each thread, which the kernel
-counts to the nanosecond, less what an idle thread runs for to be stopped; and what a message costs is measured before,
-without anybody looking. A sample in which a thread waits for the core or for Python's lock is left out.
+`py-spy` stops the server some dozen times a second and reads its stacks, Python's and those of C together. What is
+compiled has no frames of Python, so the server is looked at as it is interpreted. How that distorts: while it is
+stopped, more arrives, so batches are a little larger; reading takes some milliseconds on the load's core. So only
+shares are taken from it. What they are shares of is the CPU time of each thread, which the kernel counts to the
+nanosecond, less what an idle thread runs for to be stopped; and what a message costs is measured before, without
+anybody looking. A sample in which a thread waits for the core or for Python's lock is left out.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from tempfile import TemporaryDirectory
 from typing import IO, Any, Final, TypeVar
 
 from tests.bench.machine import load_average
-from tests.bench.server.contestants import OURS, on_load_core, running
+from tests.bench.server.contestants import INTERPRETED, on_load_core, running
 from tests.bench.server.facts import cpu_s_of_threads, server_facts
 from tests.bench.server.loads import COUNTING
 from tests.bench.server.parts import PARTS, UNCLASSIFIED, WAITS, Frame, Stack, function_of, parse, part_of
@@ -64,11 +65,11 @@ def profile(*, seconds: float, folder: Path, say: Callable[[str], None] = print)
 
 
 def _look(row: Row, seconds: float, folder: Path) -> Json:
-    (step,) = (step for step in row.steps if step.name == OURS)
+    (step,) = (step for step in row.steps if step.name == INTERPRETED)
     plain = measure(step, dict(step.arguments), folder)
     warm_up_s, _ = step.arguments["window"]
     given = {**step.arguments, "window": (warm_up_s, seconds + _READING_S)}
-    with TemporaryDirectory(dir=folder) as place, running(OURS, Path(place)) as server:
+    with TemporaryDirectory(dir=folder) as place, running(INTERPRETED, Path(place)) as server:
         out = Path(place) / "stacks.txt"
         command = ["-m", "tests.bench.server.worker", step.measure]
         arguments = json.dumps({**given, "url": server.url, "pid": server.pid})

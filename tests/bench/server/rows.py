@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from tests.bench.server.contestants import EDGE, OURS, RELAY
+from tests.bench.server.contestants import EDGE, INTERPRETED, OURS, RELAY
 
 __all__ = ["ROWS", "Figure", "Measured", "Row", "Step", "scaled"]
 
@@ -83,12 +83,13 @@ _WINDOW: Final = (1.5, 4.0)
 
 
 def _flow(measure: str, arguments: Mapping[str, Any]) -> list[Step]:
-    """The same load against the relay, us, and the relay on our edge, in turn."""
+    """The same load against the relay, us, the relay on our edge, and us where nothing is compiled, in turn."""
     given = {**arguments, "window": _WINDOW}
     return [
         Step(RELAY, f"relay_{measure}", given, RELAY),
         Step(OURS, measure, given, OURS),
         Step(EDGE, f"relay_{measure}", given, EDGE),
+        Step(INTERPRETED, measure, given, INTERPRETED),
     ]
 
 
@@ -129,6 +130,7 @@ def _flow_figures(what: str, *, rate: Limits, us: Limits = _NONE, ratio: Limits 
         _less("CPU time of the server for each", "us", _us(OURS), *us),
         _less("of what the relay takes", "ratio", _per(_us(OURS), _us(RELAY)), *ratio)._replace(hangs_on=both),
         _less("of what the relay on our edge takes", "ratio", _per(_us(OURS), _us(EDGE))),
+        _less("CPU time of the server for each, where nothing is compiled", "us", _us(INTERPRETED)),
         Figure(f"{what} a second, the relay", "1/s", _per(_of(RELAY, "items"), _of(RELAY, "seconds"))),
         _less("CPU time of the relay for each", "us", _us(RELAY)),
         _less("CPU time of the relay on our edge for each", "us", _us(EDGE)),

@@ -9,7 +9,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-import anyio
 import uvloop
 
 from examples.collector import calm_the_collector
@@ -64,9 +63,9 @@ def main(name: str, arguments: str) -> None:
     if name in _LOADS:
         found = uvloop.run(_awaited(_LOADS[name], given))
     elif name in _STORES:
-        calm_the_collector()  # as the server does
+        calm_the_collector()  # as the server does, on its loop
         given["folder"] = Path(given["folder"])
-        found = anyio.run(_awaited, _STORES[name], given)
+        found = uvloop.run(_awaited(_STORES[name], given))
     else:
         found = _ENGINES[name](**given)
     print(json.dumps(found._asdict() if hasattr(found, "_asdict") else found))
