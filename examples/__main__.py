@@ -19,13 +19,15 @@ from pathlib import Path
 from typing import Final, NoReturn
 from urllib.parse import urlsplit
 
-from examples.exits import EXIT_CONFIG, EXIT_INTERRUPTED, EXIT_OK, nobody_reads
+from examples.exits import EXIT_CONFIG, EXIT_INTERRUPTED, EXIT_OK
+from examples.printing import nobody_reads, replace_what_is_missing
 
 _URL: Final = "ws://127.0.0.1:8080/ws"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code."""
+    replace_what_is_missing()
     asked = _parsed(arguments)
     try:
         code = _run(asked)

@@ -5,19 +5,12 @@ Nothing is imported here but the standard library, because `doctor` runs where n
 
 from __future__ import annotations
 
-import os
-import sys
 from typing import Final
 
-__all__ = ["EXIT_CONFIG", "EXIT_FAILED", "EXIT_INTERRUPTED", "EXIT_OK", "EXIT_UNAVAILABLE", "nobody_reads"]
+__all__ = ["EXIT_CONFIG", "EXIT_FAILED", "EXIT_INTERRUPTED", "EXIT_OK", "EXIT_UNAVAILABLE"]
 
 EXIT_OK: Final = 0
 EXIT_FAILED: Final = 1
 EXIT_UNAVAILABLE: Final = 69
 EXIT_CONFIG: Final = 78
 EXIT_INTERRUPTED: Final = 130
-
-
-def nobody_reads() -> None:
-    """Whoever read what is printed has gone; nor must the flush at exit find nobody there."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -13,6 +13,7 @@ import anyio
 
 from examples.chat.typed import TypedLines
 from examples.exits import EXIT_INTERRUPTED, EXIT_OK, EXIT_UNAVAILABLE
+from examples.printing import replace_what_is_missing
 from whisperkit.client import Client
 from whisperkit.errors import TransportError
 from whisperkit.ids import ConversationId, MessageId
@@ -71,6 +72,7 @@ def run_talk(
     parser.add_argument("place", type=_name, metavar=place, help="where, or with whom")
     parser.add_argument("url", nargs="?", default=url, metavar="URL", help="of the server (default: %(default)s)")
     asked = parser.parse_args(arguments)
+    replace_what_is_missing()
     try:
         asyncio.run(talk(asked.name, asked.place, asked.url))
     except TransportError as error:

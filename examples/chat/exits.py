@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Final
 
 from examples.adapters.sealed_lock import WrongPassphraseError
-from examples.exits import EXIT_INTERRUPTED, EXIT_OK, EXIT_UNAVAILABLE, nobody_reads
+from examples.exits import EXIT_INTERRUPTED, EXIT_OK, EXIT_UNAVAILABLE
+from examples.printing import nobody_reads
 from whisperkit.errors import StoreError
 
 __all__ = ["EXIT_REFUSED", "NAME_TAKEN", "exit_code"]

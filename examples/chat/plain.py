@@ -114,9 +114,7 @@ async def _finish(phone: Phone, commands: Commands, *, is_script: bool, wait_s: 
 
 
 def _say(line: str) -> None:
-    # Where the terminal has no glyph for something, a question mark is better than an end.
-    encoding = sys.stdout.encoding
-    print(line.encode(encoding, "replace").decode(encoding), flush=True)
+    print(line, flush=True)
 
 
 def _wall_ms() -> int:

@@ -63,21 +63,15 @@ def show(findings: Iterable[Finding], stream: TextIO, *, is_coloured: bool) -> l
         word = f"{finding.state.value:<4}"
         if is_coloured:
             word = f"\033[{_COLOURS[finding.state]}m{word}\033[0m"
-        _write(stream, f"{word}  {finding.name:<{_NAME_COLUMNS}}{finding.found}")
+        stream.write(f"{word}  {finding.name:<{_NAME_COLUMNS}}{finding.found}\n")
         if finding.fix:
-            _write(stream, f"      fix: {finding.fix}")
+            stream.write(f"      fix: {finding.fix}\n")
         stream.flush()
         shown.append(finding)
     counts = _counts(shown)
     warnings = f"{counts['warn']} warning{'' if counts['warn'] == 1 else 's'}"
-    _write(stream, f"{counts['ok']} ok, {warnings}, {counts['fail']} failed")
+    stream.write(f"{counts['ok']} ok, {warnings}, {counts['fail']} failed\n")
     return shown
-
-
-def _write(stream: TextIO, line: str) -> None:
-    # A path may have what this terminal has not: a question mark is better than an end.
-    encoding = stream.encoding or "utf-8"
-    stream.write(line.encode(encoding, "replace").decode(encoding) + "\n")
 
 
 def show_json(findings: Sequence[Finding], stream: TextIO) -> None:

@@ -136,6 +136,26 @@ def test_whoever_reads_only_the_beginning_ends_it(command: str, tmp_path: Path) 
     assert (ended.returncode, ended.stderr) == (0, "")
 
 
+@pytest.mark.parametrize("command", ["config", "doctor", "serve"])
+def test_a_terminal_that_lacks_a_glyph_has_a_question_mark(command: str, tmp_path: Path) -> None:
+    settings = {"WHISPERKIT_SERVER__SQLITE_PATH": "ä.db", "WHISPERKIT_SERVER__BIND": "127.0.0.1:0"}
+    with subprocess.Popen(
+        [sys.executable, "-m", "examples", command],
+        cwd=tmp_path,
+        env=environment({"PYTHONUTF8": "0", "PYTHONIOENCODING": "ascii", **settings}),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as running:
+        assert running.stdout is not None  # pipes were asked for
+        assert running.stderr is not None
+        said = next(line for line in running.stdout if "?.db" in line)
+        running.terminate()
+        assert "Traceback" not in running.stderr.read()
+
+    assert said.isascii()
+
+
 def test_ctrl_c_ends_the_doctor_in_the_middle_of_a_check(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "words")  # reading it waits for whoever writes
     terminal = Terminal(["doctor"], tmp_path, {"WHISPERKIT_KEY": "", "WHISPERKIT_PASSPHRASE_FILE": "words"})
