@@ -5,8 +5,8 @@
     14:09 you, not sent: see you  (not member; /retry sends it again)
 
 What is typed is sent to the open conversation; lines that begin with ``/`` are commands (`examples.chat.commands`).
-Input that ends is a script: the program ends with 0 if all of it could be done and is sent, with 1 if not all could be
-done, and with 69 if some of it is not sent yet.
+Input that ends is a script: the program ends when what has come is shown and all is sent, with 0 if all of it could be
+done, with 1 if not, and with 69 if some of it is not sent yet or there was no connection.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ async def _run(name: str, url: str, folder: Path, number: int, lock: Lock, wait_
                 print(f"{name} {NAME_TAKEN}", file=sys.stderr)
                 return EXIT_REFUSED
             is_script = not reading.result()
-            return await _finish(phone, commands, is_script=is_script, wait_s=wait_s)
+            return await _finish(phone, screen, commands, is_script=is_script, wait_s=wait_s)
         finally:
             listening.cancel()
             reading.cancel()
@@ -98,9 +98,12 @@ async def _read(commands: Commands) -> bool:
     return False
 
 
-async def _finish(phone: Phone, commands: Commands, *, is_script: bool, wait_s: float) -> int:
-    """Let the last lines go out, and say what has not."""
+async def _finish(phone: Phone, screen: Screen, commands: Commands, *, is_script: bool, wait_s: float) -> int:
+    """Let the last lines go out, and say what has not; where nobody looks on, also show what has come."""
     deadline = time.monotonic() + wait_s
+    is_live = sys.stdin.isatty() or not is_script or await phone.client.wait_live(timeout_s=wait_s)
+    while is_script and (screen.is_hearing or screen.is_showing):  # noqa: ASYNC110  # it is shown by a task that tells nobody
+        await asyncio.sleep(_LOOK_S)
     with waiting(f"sending what is left, for at most {wait_s:g} s", is_plain=True):
         while (unsent := await commands.unsent()) and time.monotonic() < deadline:
             if not is_script and phone.client.state is not ConnectionState.LIVE:
@@ -108,9 +111,11 @@ async def _finish(phone: Phone, commands: Commands, *, is_script: bool, wait_s: 
             await asyncio.sleep(_LOOK_S)
     if unsent:
         print(f"{unsent} not sent yet; they go out the next time", file=sys.stderr)
+    elif not is_live:
+        print(f"no connection within {wait_s:g} s, so nothing came", file=sys.stderr)
     if not is_script:
         return EXIT_OK
-    return EXIT_UNAVAILABLE if unsent else EXIT_REFUSED if commands.refusals else EXIT_OK
+    return EXIT_UNAVAILABLE if unsent or not is_live else EXIT_REFUSED if commands.refusals else EXIT_OK
 
 
 def _say(line: str) -> None:

@@ -40,6 +40,7 @@ class Screen:
     Attributes:
         here: The open conversation.
         changed: Devices that have another identity key than before, as they were told of.
+        is_showing: An event was heard of and is being shown.
         is_over: The server does not let this device in, and never has: there is nothing to stay for.
     """
 
@@ -55,6 +56,7 @@ class Screen:
         self.here: ConversationId | None = None
         self.changed: dict[DeviceId, IdentityChanged] = {}
         self.is_over = False
+        self.is_showing = False
         self.say = say
         self.wall_ms = wall_ms
         self.columns = columns
@@ -74,10 +76,17 @@ class Screen:
             may_be_slow = self._client.state is ConnectionState.CATCHING_UP and not self._is_slow
             event = await self._events.get(timeout_s=_SLOW_S if may_be_slow else None)
             if event is not None:
+                self.is_showing = True
                 await self.hear(event)
+                self.is_showing = False
             elif self._client.state is ConnectionState.CATCHING_UP:
                 self._is_slow = True
                 self.say("◐ catching up")
+
+    @property
+    def is_hearing(self) -> bool:
+        """Whether more has happened than was heard of."""
+        return bool(len(self._events))
 
     async def hear(self, event: Event) -> None:
         """Show an event."""

@@ -143,11 +143,6 @@ class Desk(Screen):
             case DeviceLinked(device):
                 self.linked[device] = notice
 
-    @property
-    def is_hearing(self) -> bool:
-        """Whether more has happened than was heard of."""
-        return bool(len(self._events))
-
     def _note_record(self, record: Record) -> None:
         if record.conv in self._tails:
             self._tails[record.conv].take(record)

@@ -223,6 +223,23 @@ def test_a_script_ends_well_once_all_of_it_is_sent(server: Server, client: Open,
     bob.until(": and its last line")
 
 
+def test_a_script_without_a_line_shows_what_has_come(server: Server, client: Open, tmp_path: Path) -> None:
+    alice, bob = client("alice"), client("bob")
+    meet(alice, "alice", bob, "bob")
+    bob.type("/quit")
+    assert bob.end() == 0
+    alice.type("are you", "there?")
+    alice.until("you, sent: there")
+
+    shown = script(server, tmp_path / "bob", "", "bob")
+    server.kill()
+    away = script(server, tmp_path / "bob", "", "bob", "--wait", "0")
+
+    assert shown.returncode == 0
+    assert [line.partition(": ")[2] for line in shown.stdout.splitlines() if "alice: " in line] == ["are you", "there?"]
+    assert (away.returncode, away.stderr) == (69, "no connection within 0 s, so nothing came\n")
+
+
 def test_a_script_of_which_something_could_not_be_done_says_so(server: Server, tmp_path: Path) -> None:
     ended = script(server, tmp_path, "/to nobody\nhello?\n", "alice")
 
