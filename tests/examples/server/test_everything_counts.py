@@ -265,7 +265,7 @@ async def begin_story(folder: Path) -> AsyncGenerator[Story]:
         "WHISPERKIT_FANOUT__DIRECT_BELOW": "4",
         "WHISPERKIT_FANOUT__QUEUED_UPTO": "5",
         "WHISPERKIT_PRESENCE__BEAT_S": "4",
-        "WHISPERKIT_PRESENCE__TTL_S": "8",
+        "WHISPERKIT_PRESENCE__TTL_S": "60",
         "WHISPERKIT_PRESENCE__GRACE_S": "0",
         "WHISPERKIT_LIMITS__DRAIN_S": "1",
     }
