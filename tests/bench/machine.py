@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
+import sys
 from pathlib import Path
 from typing import Final
 
@@ -20,9 +21,14 @@ def facts() -> dict[str, str]:
         "processor": processor(),
         "cores": str(os.cpu_count()),
         "system": f"{platform.system()} {platform.machine()}",
-        "Python": f"{platform.python_implementation()} {platform.python_version()}",
+        "Python": f"{platform.python_implementation()} {platform.python_version()}, {_whose_python()}",
         "revision": revision(),
     }
+
+
+def _whose_python() -> str:
+    """Distributions build theirs with profile-guided optimisation; whoever builds one, often without."""
+    return "the distribution's" if sys.base_prefix == "/usr" else "not the distribution's"
 
 
 def load_average() -> float | None:
