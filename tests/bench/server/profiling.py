@@ -23,14 +23,14 @@ from tempfile import TemporaryDirectory
 from typing import IO, Any, Final, TypeVar
 
 from tests.bench.machine import load_average
-from tests.bench.server.contestants import INTERPRETED, on_load_core, running
+from tests.bench.server.contestants import INTERPRETED, OURS, on_load_core, running
 from tests.bench.server.facts import cpu_s_of_threads, server_facts
 from tests.bench.server.loads import COUNTING
 from tests.bench.server.parts import PARTS, UNCLASSIFIED, WAITS, Frame, Stack, function_of, parse, part_of
-from tests.bench.server.rows import ROWS, Row
+from tests.bench.server.rows import ROWS, Row, Step
 from tests.bench.server.run import FailedError, measure
 
-__all__ = ["PROFILED", "SCHEMA", "profile", "render_profile", "sum_up"]
+__all__ = ["PROFILED", "SCHEMA", "profile", "profiled", "render_profile", "sum_up"]
 
 PROFILED: Final = ("pairs-50", "pairs-500", "group-10", "group-1", "group-1000")
 SCHEMA: Final = 1
@@ -64,8 +64,14 @@ def profile(*, seconds: float, folder: Path, say: Callable[[str], None] = print)
     return {"schema": SCHEMA, "machine": server_facts(), "loads": found}
 
 
+def profiled(row: Row) -> Step:
+    """What is looked at of a row: its load against the server, as it is interpreted."""
+    (step,) = (step for step in row.steps if step.name == OURS)
+    return step._replace(against=INTERPRETED)
+
+
 def _look(row: Row, seconds: float, folder: Path) -> Json:
-    (step,) = (step for step in row.steps if step.name == INTERPRETED)
+    step = profiled(row)
     plain = measure(step, dict(step.arguments), folder)
     warm_up_s, _ = step.arguments["window"]
     given = {**step.arguments, "window": (warm_up_s, seconds + _READING_S)}

@@ -10,8 +10,10 @@ from typing import Final
 import pytest
 
 from tests.bench.server import parts
+from tests.bench.server.contestants import INTERPRETED, OURS
 from tests.bench.server.parts import Frame, parse, part_of
-from tests.bench.server.profiling import render_profile, sum_up
+from tests.bench.server.profiling import PROFILED, profiled, render_profile, sum_up
+from tests.bench.server.rows import ROWS
 
 ROOT: Final = Path(__file__).parents[3]
 # The frames between these and the thread are the same in all of them.
@@ -178,3 +180,13 @@ def test_a_profile_is_shown_by_parts_and_by_functions() -> None:
     assert "some: 10.0 us, 12.0 us while it was looked at; 3 samples, 0 more of threads that waited" in shown
     assert "  100.0 %    10.00 us  event loop and socket reads" in shown
     assert "  100.0 %    10.00 us  asyncio.runners:Runner.run  [event loop and socket reads]" in shown
+
+
+@pytest.mark.parametrize("key", PROFILED)
+def test_what_is_profiled_is_the_load_of_its_row_against_what_is_interpreted(key: str) -> None:
+    (row,) = (row for row in ROWS if row.key == key)
+
+    step = profiled(row)
+
+    assert step.against == INTERPRETED
+    assert step._replace(against=OURS) in row.steps
