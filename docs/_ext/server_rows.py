@@ -60,8 +60,8 @@ CHANGES: Final[Mapping[str, str]] = {
     "device needs. The load signs as often as the server checks.",
     "latency": "The pace is a part of what the server does when ten posts of a pair go together. Here they come one by "
     "one, so that a turn, a commit and a sync of the disk are paid for one or two of them instead of for many: the "
-    "core is busy for most of the time, the relay's as well, and messages wait in line for it. What a turn costs beside its "
-    "messages would have to fall.",
+    "core is busy for most of the time, the relay's as well, and messages wait in line for it. What a turn costs "
+    "beside its messages would have to fall.",
     "mirror": "Each entry is checked against the chain, placed in its conversation, and noted in rows: work of Python.",
     "planner": "The roster is read member by member, because it may be longer than memory.",
     "presence": "Each beat moves a device in a dictionary that is in order of time.",
