@@ -61,7 +61,7 @@ def profile(*, seconds: float, folder: Path, say: Callable[[str], None] = print)
         if row.key in PROFILED:
             say(f"{row.title}: without looking, then for {seconds:g} s")
             found[row.key] = {"title": row.title, "load_average": load_average(), **_look(row, seconds, folder)}
-    return {"schema": SCHEMA, "machine": server_facts(), "loads": found}
+    return {"schema": SCHEMA, "machine": {**server_facts(), "whisperkit": "interpreted"}, "loads": found}
 
 
 def profiled(row: Row) -> Step:
