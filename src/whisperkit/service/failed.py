@@ -1,4 +1,7 @@
-"""What becomes of an operation that raised."""
+"""What becomes of an operation that raised.
+
+A module of its own, and not compiled: mypyc does not find the type `Exception` of a field in a compiled `NamedTuple`.
+"""
 
 from __future__ import annotations
 
