@@ -85,6 +85,11 @@ class Executor(Generic[A]):
         self._store = store
         self._runtime = runtime
         self._observe = observe
+        self._begin()
+
+    def _begin(self) -> None:
+        """Make what operations wait in."""
+        raise NotImplementedError
 
     def submit(self, operation: Operation[A], done: Done) -> None:
         """Queue an operation; `done` is called with its answer, or with `Failed`, after the commit."""
@@ -225,15 +230,7 @@ class Executor(Generic[A]):
 class TurnExecutor(Executor[A]):
     """All operations of a gateway in one queue, committed turn by turn."""
 
-    def __init__(
-        self,
-        store: PartitionStore,
-        runtime: Runtime,
-        *,
-        cache: HeadCache,
-        observe: Observe = _unobserved,
-    ) -> None:
-        super().__init__(store, runtime, cache=cache, observe=observe)
+    def _begin(self) -> None:
         self._queue: Mailbox[_Queued] = self._runtime.mailbox()
         self._runtime.spawn(self._serve, name="turns")
 
@@ -255,15 +252,7 @@ class TurnExecutor(Executor[A]):
 class LaneExecutor(Executor[A]):
     """One queue for each partition that has work."""
 
-    def __init__(
-        self,
-        store: PartitionStore,
-        runtime: Runtime,
-        *,
-        cache: HeadCache,
-        observe: Observe = _unobserved,
-    ) -> None:
-        super().__init__(store, runtime, cache=cache, observe=observe)
+    def _begin(self) -> None:
         self._lanes: dict[Partition, deque[_Queued]] = {}
 
     def submit(self, operation: Operation[A], done: Done) -> None:
