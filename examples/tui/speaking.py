@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Awaitable, Callable
 from typing import Final
 
 from textual import events
 from textual.app import App
+from textual.geometry import Size
 from textual.screen import Screen
 
 from examples.chat.lines import reason
@@ -69,13 +71,21 @@ class SpeakingApp(App[int]):
         self._fit(event.size.width)
 
     def _catch_up_with_size(self) -> None:
-        """Tell the screen its size where nobody has.
+        """Ask the terminal for its size, and tell the screen where nobody has.
 
-        Textual does so by a timer of a 120th of a second, and a timer that is run only after its time is skipped, for
-        good: on a busy machine, the window would be drawn in the old size until the next start.
+        Textual hears of a new size by a signal, and tells the screen by a timer of a 120th of a second; a timer that is
+        run only after its time is skipped, for good. On a busy machine the window would be drawn in the old size until
+        the next start.
         """
-        if self.screen.outer_size != self.size:
-            self.screen.post_message(events.Resize(self.size, self.size))
+        size = self.terminal_size()
+        if self.size != size:
+            self.post_message(events.Resize(size, size))
+        elif self.screen.outer_size != size:
+            self.screen.post_message(events.Resize(size, size))
+
+    def terminal_size(self) -> Size:
+        """How large the window is now."""
+        return self.size if self.is_headless else Size(*shutil.get_terminal_size(self.size))
 
     def _fit(self, width: int) -> None:
         self.main_screen.set_class(width < NARROW_BELOW, "-narrow")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import subprocess
@@ -16,8 +17,9 @@ from tests.examples.processes import PATIENCE_S, environment
 
 __all__ = ["Glass"]
 
-# How often somebody looks.
+# How often somebody looks, and how many times at least: a machine that stood still for a while may go on first.
 _LOOK_S: Final = 0.05
+_LOOKS: Final = 200
 # No line of tmux's own, and what a program has left stays to be read.
 _SETTINGS: Final = [
     ["set-option", "-g", "status", "off"],
@@ -69,8 +71,9 @@ class Glass:
     def until(self, holds: Callable[[], bool], what: str = "") -> None:
         """Look until something holds."""
         deadline = time.monotonic() + PATIENCE_S
-        while True:
-            is_over = self._is_dark or time.monotonic() > deadline  # before it is looked at for the last time
+        for look in itertools.count():
+            # Before it is looked at for the last time.
+            is_over = self._is_dark or (look >= _LOOKS and time.monotonic() > deadline)
             if holds():
                 return
             if is_over:

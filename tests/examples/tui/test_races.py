@@ -29,6 +29,15 @@ class Late(CountedApp):
         return super().set_timer(delay, callback, name=name, pause=True)
 
 
+class Deaf(CountedApp):
+    """Hears of no new size of its window, and can only ask."""
+
+    window = Size(100, 30)
+
+    def terminal_size(self) -> Size:
+        return self.window
+
+
 class SlowClient:
     """A client that opens a conversation when it is let."""
 
@@ -69,6 +78,17 @@ async def test_a_size_that_a_busy_machine_did_not_pass_on_is_noticed_a_moment_la
 
             assert alice.app.main_screen.outer_size == (width, height)
             assert alice.app.main_screen.has_class("-narrow") == (width == 48)
+
+
+async def test_a_size_that_nobody_told_of_is_asked_for(net: ChatNet, tmp_path: Path) -> None:
+    async with on_stage(net, "alice", tmp_path, size=(100, 30), kind=Deaf) as alice:
+        cast(Deaf, alice.app).window = Size(48, 20)
+        await alice.wait()
+        await alice.settle()
+        await alice.wait()  # its first word is to the program, its second one to the screen
+
+        assert alice.app.main_screen.outer_size == (48, 20)
+        assert alice.app.main_screen.has_class("-narrow")
 
 
 async def test_what_is_typed_as_soon_as_a_conversation_is_there_is_written_in_it(net: ChatNet, tmp_path: Path) -> None:
