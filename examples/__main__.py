@@ -23,6 +23,7 @@ from examples.exits import EXIT_CONFIG, EXIT_INTERRUPTED, EXIT_OK
 from examples.printing import nobody_reads, replace_what_is_missing
 
 _URL: Final = "ws://127.0.0.1:8080/ws"
+_LAB_PORT: Final = 8081
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -60,6 +61,10 @@ def _run(asked: argparse.Namespace) -> int:
             return run_bot(
                 asked.name, url=asked.url, folder=asked.data, friends=asked.greet or (), is_serving=asked.serve
             )
+        case "lab":
+            from examples.lab.run import run_lab
+
+            return run_lab(port=asked.port, seed=asked.seed)
         case _:
             from examples.demo import run_demo
 
@@ -164,6 +169,15 @@ def _parsers() -> tuple[_Parser, Mapping[str, _Parser]]:
     bot.add_argument(
         "--serve", action="store_true", help="run the reference server in the same process, and be on that"
     )
+    lab = commands.add_parser("lab", help="two phones and the server between them, in a browser")
+    lab.add_argument(
+        "--port",
+        type=_port,
+        default=_LAB_PORT,
+        metavar="N",
+        help="of the page; 0 for a free one (default: %(default)s)",
+    )
+    lab.add_argument("--seed", type=_seed, metavar="N", help="what becomes of frames; drawn if there is none")
     demo = commands.add_parser("demo", help="a story in ten chapters; every claim is checked")
     demo.add_argument("--fast", action="store_true", help="without pauses for the reader")
     demo.add_argument("--step", action="store_true", help="wait for a key after each chapter")
@@ -186,6 +200,18 @@ def _device(text: str) -> int:
 
     if not text.isdecimal() or not 1 <= int(text) <= MAX_DEVICE_NUMBER:
         raise argparse.ArgumentTypeError(f"a device has a number from 1 to {MAX_DEVICE_NUMBER}")
+    return int(text)
+
+
+def _port(text: str) -> int:
+    if not (text.isascii() and text.isdecimal()) or int(text) > 65_535:
+        raise argparse.ArgumentTypeError("a port is a number from 0 to 65535")
+    return int(text)
+
+
+def _seed(text: str) -> int:
+    if not (text.isascii() and text.isdecimal()) or len(text) > 9:
+        raise argparse.ArgumentTypeError("a seed is a number from 0 to 999999999")
     return int(text)
 
 

@@ -219,6 +219,7 @@ async def open_phone(
     number: int = 1,
     is_linked: bool = False,
     beat_s: float = 30.0,
+    files_url: str | None = None,
 ) -> AsyncGenerator[Phone]:
     """Open a device, made if it is not there; it connects by itself.
 
@@ -230,6 +231,7 @@ async def open_phone(
         number: The device's number.
         is_linked: It joins a user who exists.
         beat_s: How often it says that it is there.
+        files_url: Where attachments go, such as ``http://127.0.0.1:8080``; to the server of `url` without.
 
     Raises:
         WrongPassphraseError: It is locked with another lock.
@@ -239,7 +241,7 @@ async def open_phone(
     device = DeviceId.named(name, number)
     parts = urlsplit(url)
     scheme = "https" if parts.scheme == "wss" else "http"
-    blobs = HttpBlobs(f"{scheme}://{parts.netloc}", device)
+    blobs = HttpBlobs(files_url or f"{scheme}://{parts.netloc}", device)
     async with open_sqlite(device_file(folder, name, number)) as file:
         store = await open_sealed(file, lock, clear=[Partition(f"device/{device}")])
         client = Client(store, device, connect=connect(url), name=name, is_linked=is_linked, blobs=blobs, beat_s=beat_s)

@@ -16,7 +16,7 @@ import msgpack
 
 from examples.device import FileSpool, Phone, pieces_of
 from whisperkit.client.content import Attachment, decode_content, encode_content
-from whisperkit.ids import ConversationId
+from whisperkit.ids import ConversationId, MessageId
 from whisperkit.partitions import EVERYTHING, Change, Partition, Row
 from whisperkit.stores import Load, Loaded, Outcome, transact
 
@@ -79,15 +79,17 @@ class OutgoingFiles:
                 return True
         return False
 
-    async def add(self, conv: ConversationId, path: Path, *, caption: str, at_ms: int) -> OutgoingFile:
-        """Encrypt a file and put it on the list."""
+    async def add(
+        self, conv: ConversationId, path: Path, *, caption: str, at_ms: int, media_type: str = ""
+    ) -> OutgoingFile:
+        """Encrypt a file and put it on the list. Without a type it is what the name says, if it says anything."""
         number = secrets.token_hex(8)
         self._folder.mkdir(parents=True, exist_ok=True)
         try:
             attachment = await self._client.uploads.seal(
                 lambda: pieces_of(path),
                 name=path.name,
-                media_type=mimetypes.guess_type(path.name)[0] or "application/octet-stream",
+                media_type=media_type or mimetypes.guess_type(path.name)[0] or "application/octet-stream",
                 caption=caption,
                 spool=FileSpool(self._place(number)),
             )
@@ -99,15 +101,16 @@ class OutgoingFiles:
         await self._change(put=(Row(number.encode(), value),))
         return file
 
-    async def carry(self, file: OutgoingFile) -> None:
-        """Upload a file, and write its message.
+    async def carry(self, file: OutgoingFile) -> MessageId:
+        """Upload a file, and write its message; returns the id of that.
 
         Raises:
             TransportError: It could not be completed; call again to go on.
         """
         await self._client.uploads.carry(file.attachment, FileSpool(self._place(file.number)))
-        await self._client.send_attachment(file.conv, file.attachment)
+        message_id = await self._client.send_attachment(file.conv, file.attachment)
         await self.drop(file)
+        return message_id
 
     async def drop(self, file: OutgoingFile) -> None:
         """Take a file off the list, and its bytes away."""

@@ -8,7 +8,7 @@ import re
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -32,11 +32,13 @@ class ServerProcess:
     Args:
         folder: Where its database, attachments and log are.
         command: Another program, which takes its settings from the environment and says where it listens.
+        settings: More of them. The program finds the other end of its standard input closed when this one is gone.
     """
 
-    def __init__(self, folder: Path, command: Sequence[str] = SERVE) -> None:
+    def __init__(self, folder: Path, command: Sequence[str] = SERVE, settings: Mapping[str, str] | None = None) -> None:
         self.folder = folder
         self._command = command
+        self._settings = dict(settings or {})
         self.port = 0
         self._process: asyncio.subprocess.Process | None = None
 
@@ -68,10 +70,12 @@ class ServerProcess:
             "WHISPERKIT_PRESENCE__BEAT_S": "1",
             "WHISPERKIT_PRESENCE__TTL_S": "2",
             "WHISPERKIT_PRESENCE__GRACE_S": "1",
+            **self._settings,
         }
+        pipe = asyncio.subprocess.PIPE
         with log:
             self._process = await asyncio.create_subprocess_exec(
-                *self._command, env=environment, stdout=asyncio.subprocess.PIPE, stderr=log
+                *self._command, env=environment, stdin=pipe, stdout=pipe, stderr=log
             )
         await asyncio.wait_for(self._until_listening(), START_S)
         return time.monotonic() - began
@@ -86,6 +90,11 @@ class ServerProcess:
         raise ServerStoppedError(
             f"the server ended with code {await self._process.wait()}; see {self.folder}/server.log"
         )
+
+    async def wait(self) -> int:
+        """Wait until it has ended, whoever ended it; returns the exit code."""
+        assert self._process is not None  # started
+        return await self._process.wait()
 
     async def kill(self) -> int:
         """SIGKILL, in the middle of whatever it does; returns the pid that is gone."""

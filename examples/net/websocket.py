@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final, Protocol, cast
 
 import attrs
@@ -25,7 +25,7 @@ from websockets.server import ServerProtocol
 from examples.net.plain_frames import frame_head, next_frame
 from whisperkit.sync.codec import MAX_JSON_CHARS
 
-__all__ = ["Channel", "EdgeLimits", "OnOpen", "Receiver", "TurnWriter", "WebSocketConnection"]
+__all__ = ["Channel", "EdgeLimits", "MayOpen", "OnOpen", "Receiver", "TurnWriter", "WebSocketConnection", "let_in"]
 
 log = logging.getLogger("examples.net.websocket")
 
@@ -115,6 +115,14 @@ class Receiver(Protocol):
 OnOpen = Callable[[Channel, str], Receiver]
 """Takes a new connection and the path of its request, query included."""
 
+MayOpen = Callable[[Mapping[str, str]], bool]
+"""Looks at the headers of a request: whether a WebSocket is opened for it. One that comes twice is a `LookupError`."""
+
+
+def let_in(_headers: Mapping[str, str]) -> bool:
+    """Whoever comes may open a WebSocket."""
+    return True
+
 
 class TurnWriter:
     """Writes for all connections that have something to say, once per turn of the loop."""
@@ -140,6 +148,7 @@ class WebSocketConnection(asyncio.Protocol):
 
     Args:
         on_open: Called once the handshake is done.
+        may_open: Whether there is one, by the headers of the request.
         on_end: Called when the connection is gone.
         writer: Writes once per turn.
         limits: See there.
@@ -155,6 +164,7 @@ class WebSocketConnection(asyncio.Protocol):
         "_is_dirty",
         "_is_quiet",
         "_limits",
+        "_may_open",
         "_now",
         "_on_end",
         "_on_open",
@@ -178,6 +188,7 @@ class WebSocketConnection(asyncio.Protocol):
         self,
         *,
         on_open: OnOpen,
+        may_open: MayOpen = let_in,
         on_end: Callable[[WebSocketConnection], None],
         writer: TurnWriter,
         limits: EdgeLimits,
@@ -186,6 +197,7 @@ class WebSocketConnection(asyncio.Protocol):
     ) -> None:
         self._ws = ServerProtocol(max_size=limits.max_message_bytes, logger=_wire_log)
         self._on_open = on_open
+        self._may_open = may_open
         self._on_end = on_end
         self._writer = writer
         self._limits = limits
@@ -222,14 +234,16 @@ class WebSocketConnection(asyncio.Protocol):
             return
         is_text = isinstance(data, str)
         message = data.encode() if isinstance(data, str) else data
+        size = len(message)
         if self._is_quiet:
-            self._out.append(frame_head(len(message), is_text=is_text) + message)
+            self._out.append(frame_head(size, is_text=is_text) + message)
         elif is_text:
             self._ws.send_text(message)
         else:
             self._ws.send_binary(message)
-        self._unflushed_bytes += len(message)
-        self._flush_soon()
+        self._unflushed_bytes += size
+        if not self._is_dirty:
+            self._flush_soon()
 
     def close(self, code: int = 1000, reason: str = "") -> None:
         """See `Channel.close`."""
@@ -291,17 +305,17 @@ class WebSocketConnection(asyncio.Protocol):
             if self._is_closing or self._ws.state is not State.OPEN:
                 self._parse(data[at:])
                 return
-            found = next_frame(data, at, max_bytes=self._limits.max_message_bytes)
-            if not found.size:
+            size, message, is_text = next_frame(data, at, max_bytes=self._limits.max_message_bytes)
+            if not size:
                 self._tail = data[at:]
                 return
-            if found.data is not None and self._partial is None:
-                self._deliver(found.data, is_text=found.is_text)
+            if message is not None and self._partial is None:
+                self._deliver(message, is_text=is_text)
             else:
-                piece = data[at : at + found.size]
-                self._owed_bytes = found.size - len(piece)
+                piece = data[at : at + size]
+                self._owed_bytes = size - len(piece)
                 self._parse(piece)
-            at += found.size
+            at += size
 
     def eof_received(self) -> None:
         self._ws.receive_eof()
@@ -327,11 +341,10 @@ class WebSocketConnection(asyncio.Protocol):
         """Write what is there."""
         self._is_dirty = False
         self._unflushed_bytes = 0
-        writes = self._ws.data_to_send()
-        self._is_quiet = True
-        if self._out:
-            writes = self._out + writes
-            self._out = []
+        writes, self._out = self._out, []
+        if not self._is_quiet:
+            writes += self._ws.data_to_send()
+            self._is_quiet = True
         if not writes or self._transport.is_closing():
             return
         is_last = not writes[-1]
@@ -377,7 +390,11 @@ class WebSocketConnection(asyncio.Protocol):
             self._writer.soon(self)
 
     def _shake_hands(self, request: Request) -> None:
-        response = self._ws.accept(request)
+        try:
+            is_welcome = self._may_open(request.headers)
+        except LookupError:
+            is_welcome = False
+        response = self._ws.accept(request) if is_welcome else self._ws.reject(403, "not from here\n")
         self._ws.send_response(response)
         if response.status_code != 101:
             return

@@ -1,4 +1,4 @@
-"""One port for both: WebSocket at `/ws`, plain HTTP for the rest.
+"""One port for both: WebSocket at one path, plain HTTP for the rest.
 
 The first bytes of a connection decide which it is, before anything is parsed: `GET /ws` goes to `WebSocketConnection`,
 everything else to `HttpConnection`. One timer looks after the times of all connections.
@@ -12,14 +12,21 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, NamedTuple, TypeAlias, cast
 
 from examples.net.http import HttpConnection, Route, Routes
-from examples.net.websocket import Channel, EdgeLimits, OnOpen, Receiver, TurnWriter, WebSocketConnection
+from examples.net.websocket import (
+    Channel,
+    EdgeLimits,
+    MayOpen,
+    OnOpen,
+    Receiver,
+    TurnWriter,
+    WebSocketConnection,
+    let_in,
+)
 
 __all__ = ["Channel", "Drained", "EdgeLimits", "OnOpen", "Receiver", "WebSocketServer"]
 
 log = logging.getLogger("examples.net.server")
 
-_WEBSOCKET: Final = b"GET /ws"
-_DECIDED_AT: Final = len(_WEBSOCKET) + 1
 _BACKLOG: Final = 1024
 
 
@@ -42,10 +49,22 @@ class WebSocketServer:
         on_open: Called with each new WebSocket.
         routes: Who answers plain HTTP.
         limits: See there.
+        path: Where WebSockets are opened.
+        may_open: Whether one is, by the headers of the request.
     """
 
-    def __init__(self, on_open: OnOpen, *, routes: Sequence[Route] = (), limits: EdgeLimits | None = None) -> None:
+    def __init__(
+        self,
+        on_open: OnOpen,
+        *,
+        routes: Sequence[Route] = (),
+        limits: EdgeLimits | None = None,
+        path: str = "/ws",
+        may_open: MayOpen = let_in,
+    ) -> None:
         self.on_open = on_open
+        self.may_open = may_open
+        self.begins_with = f"GET {path}".encode()
         self.routes = Routes(routes)
         self.limits = limits or EdgeLimits()
         self._connections: set[_Connection] = set()
@@ -149,6 +168,7 @@ class WebSocketServer:
         """Make a connection that speaks WebSocket."""
         return WebSocketConnection(
             on_open=self.on_open,
+            may_open=self.may_open,
             on_end=self.end,
             writer=self._writer,
             limits=self.limits,
@@ -187,10 +207,11 @@ class _Doorman(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._begun += data
-        if len(self._begun) < _DECIDED_AT and _WEBSOCKET.startswith(self._begun):
+        server, expected = self._server, self._server.begins_with
+        if len(self._begun) <= len(expected) and expected.startswith(self._begun):
             return
-        is_websocket = self._begun.startswith(_WEBSOCKET) and self._begun[_DECIDED_AT - 1 : _DECIDED_AT] in b" ?"
-        server = self._server
+        end = len(expected)
+        is_websocket = self._begun.startswith(expected) and self._begun[end : end + 1] in b" ?"
         inside = server.websocket(self._opened_at) if is_websocket else server.http(self._opened_at)
         server.replace(self, inside)
         self._transport.set_protocol(inside)
