@@ -598,7 +598,7 @@ class Phone {
     this.isOpen = false;
     this.hasOpened = false;
     this.seenOrder = -Infinity;
-    this.typedAt = 0;
+    this.typedAt = -Infinity;
     /** @type {{name: string, size: number, stop: AbortController}[]} */
     this.uploads = [];
 
@@ -738,7 +738,7 @@ class Phone {
       if (link.tell({ do: 'send', phone: this.no, text })) {
         this.field.value = '';
         drafts.set(`draft-${this.no}`, '');
-        this.typedAt = 0;
+        this.typedAt = -Infinity;
         this.grow();
       } else {
         toast('The lab cannot be reached; what you wrote is still here.', true);
