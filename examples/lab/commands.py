@@ -9,7 +9,7 @@ from typing import Any, Final, cast
 from examples.lab.bubbles import Json
 from examples.lab.fates import LATENCY_S, LOSSES, Fate
 from examples.lab.lab import Lab, LabError
-from examples.lab.phones import LABELS, NAMES, LabPhone
+from examples.lab.phones import LABELS, NAMES, LabPhone, UntrustedError
 from examples.lab.server import LookError
 from whisperkit.errors import WhisperError
 
@@ -63,7 +63,7 @@ class Commands:
             if work is None:
                 raise WrongCommandError("the lab knows no such command")
             await work(command)
-        except (WrongCommandError, WhisperError, LabError, LookError) as error:
+        except (WrongCommandError, WhisperError, LabError, LookError, UntrustedError) as error:
             self._say(str(error), bad=True)
         except Exception:
             log.exception("a command failed")

@@ -37,6 +37,7 @@ class Counter:
         self._sealed: dict[int, set[str]] = {}
         self._reached: dict[int, int] = {}
         self._server_lacks: set[str] = set()
+        self._doubled_before = 0
 
     @property
     def highest(self) -> int:
@@ -87,9 +88,14 @@ class Counter:
         self._server_lacks |= {message for message, seq in self._acknowledged.items() if head < seq <= of}
 
     def exchange(self, phone: int) -> None:
-        """Somebody has a new phone: what the old one had is gone with it."""
+        """Somebody has a new phone: what the old one had is gone with it, and only what it had twice is remembered."""
+        self._doubled_before += self._doubled(phone)
         for kept in (self._expected, self._applied, self._sealed, self._reached):
             kept.pop(phone, None)
+
+    def _doubled(self, phone: int) -> int:
+        applied = self._applied.get(phone, Counted[str]())
+        return sum(count - (message in self._written) for message, count in applied.items())
 
     @property
     def counts(self) -> Counts:
@@ -97,9 +103,7 @@ class Counter:
         lost = set(self._server_lacks)
         for phone, expected in self._expected.items():
             reached = self._reached.get(phone, _NOWHERE)
-            there = self._applied.get(phone, Counted()).keys() | self._sealed.get(phone, set())
+            there = self._applied.get(phone, Counted[str]()).keys() | self._sealed.get(phone, set())
             lost |= {message for message, seq in expected.items() if seq <= reached and message not in there}
-        doubled = 0
-        for applied in self._applied.values():
-            doubled += sum(count - (message in self._written) for message, count in applied.items())
+        doubled = self._doubled_before + sum(map(self._doubled, self._applied))
         return Counts(len(self._acknowledged), len(lost), doubled)

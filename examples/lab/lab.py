@@ -201,9 +201,15 @@ class Lab:
             self.recorder.land(LABELS[phone.number])
 
     async def change_members(self, *, is_in: bool) -> None:
-        """Let Alice add or remove Bob."""
+        """Let Alice add or remove Bob.
+
+        Raises:
+            LabError: That he is already.
+        """
         alice, bob = self.phones
         users = [bob.device.user]
+        if await alice.has_members(len(USERS)) == is_in:
+            raise LabError(f"{NAMES[1]} is {'in the group' if is_in else 'out of the group'} already")
         await alice.client.change_members(alice.conv, added=users if is_in else (), removed=() if is_in else users)
         self.recorder.members(LABELS[0], "add" if is_in else "remove", NAMES[1].lower())
 

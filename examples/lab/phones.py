@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Final
 
@@ -22,11 +23,17 @@ from whisperkit.client.events import ConnectionState
 from whisperkit.errors import UsageError
 from whisperkit.ids import ConversationId, DeviceId, UserId
 
-__all__ = ["LABELS", "NAMES", "USERS", "LabPhone"]
+__all__ = ["LABELS", "NAMES", "USERS", "LabPhone", "UntrustedError"]
+
+log = logging.getLogger("examples.lab")
 
 NAMES: Final = ("Alice", "Bob")
 USERS: Final = tuple(UserId.named(name.lower()) for name in NAMES)
 LABELS: Final = tuple(f"{name.lower()}.1" for name in NAMES)
+
+
+class UntrustedError(Exception):
+    """Nothing is sent before a person has chosen."""
 
 
 class LabPhone:
@@ -134,7 +141,15 @@ class LabPhone:
             counter=self._counter,
             tell=self._tell,
         )
-        self._tasks = [asyncio.create_task(self._hearing.run()), asyncio.create_task(self._files.run())]
+        self._tasks = [asyncio.create_task(self._stay(work)) for work in (self._hearing.run, self._files.run)]
+
+    async def _stay(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Do something as long as the phone is on; what fails is told, because nobody waits for it."""
+        try:
+            await work()
+        except Exception:
+            log.exception("a phone's screen failed")
+            self._tell({"kind": "said", "text": f"{NAMES[self.number]}'s phone failed; the log says why", "bad": True})
 
     async def close(self) -> None:
         """Switch it off."""
@@ -152,6 +167,7 @@ class LabPhone:
         await self.close()
         await asyncio.to_thread(shutil.rmtree, self._folder)
         self._counter.exchange(self.number)
+        self._tell({"kind": "empty", "phone": self.number})
         await self.open(is_exchanged=True)
 
     # ---- what people do ----
@@ -175,7 +191,10 @@ class LabPhone:
 
         Raises:
             UsageError: It is empty, or too long.
+            UntrustedError: The other one has another safety number than was compared, and nobody has chosen yet.
         """
+        if await self.client.undecided(self.other.user):
+            raise UntrustedError("not sent: choose first what to do about the new safety number")
         self._counter.write(message_name(await self.client.send(self.conv, text)))
 
     async def retry(self, name: str) -> None:
