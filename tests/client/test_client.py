@@ -9,7 +9,8 @@ from whisperkit.client.history import Note
 from whisperkit.errors import ActionRequiredError, UsageError
 from whisperkit.ids import DeviceId, UserId
 from whisperkit.receipts import MessageStatus
-from whisperkit.sync.frames import PresenceState
+from whisperkit.sync.codec import encode_change
+from whisperkit.sync.frames import PresenceState, RosterChange
 from whisperkit.testing.sim_phone import ChatNet
 
 
@@ -111,6 +112,22 @@ def test_who_joins_reads_from_there_on(net: ChatNet) -> None:
     net.until(lambda: sorted(dave.texts(group)) == ["from alice", "from bob"])
 
     assert "before" not in dave.texts(group)
+
+
+def test_a_tick_does_not_move_back_when_a_member_is_added_again_or_a_stranger_removed(net: ChatNet) -> None:
+    alice, bob, carol = net.phone("alice"), net.phone("bob"), net.phone("carol")
+    group = alice.group(bob)
+    sent = alice.send(group, "before")
+    net.until(lambda: alice.status(group, sent) is MessageStatus.DELIVERED)
+
+    alice.do(lambda client: client.change_members(group, added=[bob.device.user], removed=[carol.device.user]))
+    last = alice.send(group, "after")
+    net.until(lambda: alice.status(group, last) is MessageStatus.DELIVERED)
+
+    assert alice.status(group, sent) is MessageStatus.DELIVERED
+    reached = alice.do(lambda client: client.reached_by(group, sent))
+    assert reached.audience == reached.delivered == {bob.device.user}
+    assert alice.records(group)[-2].content == encode_change(RosterChange())
 
 
 def test_who_is_removed_reads_nothing_new(net: ChatNet) -> None:

@@ -14,11 +14,11 @@ from whisperkit.client.keys import conv_bytes
 from whisperkit.client.records import Turn
 from whisperkit.ids import ConversationId, UserId
 from whisperkit.partitions import Span
-from whisperkit.sync.chat import Chat
+from whisperkit.sync.chat import Chat, Membership
 from whisperkit.sync.codec import decode_change, encode_change
 from whisperkit.sync.frames import RosterChange
 
-__all__ = ["audience_of", "is_let_in", "note_change", "note_members"]
+__all__ = ["audience_of", "is_let_in", "note_change", "note_members", "what_changed"]
 
 # Changes of a mega group that are looked through for one user.
 MAX_LOOKED_AT: Final = 10_000
@@ -26,6 +26,24 @@ MAX_LOOKED_AT: Final = 10_000
 _CHANGES: Final = b"y/"
 # Behind every number that a conversation will ever give.
 _LAST: Final = b"\xf0"
+
+
+def what_changed(asked: RosterChange, before: Membership | None) -> RosterChange:
+    """What of a change that this device posted changed anything: others are told that by the server.
+
+    Undoing more would take a member who was added again out of the audience of all before, and move their ticks back.
+
+    Args:
+        asked: What was posted.
+        before: Who was in, as far as this device knows; `None`: nobody, or not this user.
+    """
+    if before is None or not before.is_whole:
+        return asked
+    members = frozenset(before.members)
+    return RosterChange(
+        tuple(user for user in asked.added if user not in members),
+        tuple(user for user in asked.removed if user in members),
+    )
 
 
 def note_change(turn: Turn, conv: ConversationId, seq: int, change: RosterChange) -> None:

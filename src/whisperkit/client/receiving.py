@@ -11,7 +11,7 @@ from functools import partial
 
 from whisperkit.client import history
 from whisperkit.client.arrivals import put_arrival
-from whisperkit.client.audience import note_change, note_members
+from whisperkit.client.audience import note_change, note_members, what_changed
 from whisperkit.client.drafts import DraftKind, put_draft
 from whisperkit.client.events import (
     ConnectionState,
@@ -188,11 +188,12 @@ class Receiver:
         if send is None or not isinstance(step.answer, outbox.Answered):
             return []
         if send.change is not None and sent.conv_seq:
-            note_change(turn, sent.conv, sent.conv_seq, send.change)
             if send.change.removed:
                 await self._sealer.renew(turn, sent.conv)
             rows = await turn.load(chat_spans(sent.conv))
             membership = chat_of(sent.conv, rows).membership
+            change = what_changed(send.change, membership)
+            note_change(turn, sent.conv, sent.conv_seq, change)
             if membership is not None and self._at.device.user in send.change.removed:
                 note_members(turn, sent.conv, membership.members)
             posted = mirror.posted(self._at.mirror, send, sent, rows, now=self._at.runtime.now())
@@ -205,7 +206,7 @@ class Receiver:
                 sent.conv_seq,
                 sent.at_ms,
                 Note.ROSTER,
-                encode_change(send.change),
+                encode_change(change),
             )
             history.write(turn, record)
             return [Recorded(record, is_new=True)]
