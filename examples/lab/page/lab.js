@@ -50,9 +50,11 @@ export function sizeOf(bytes) {
   return bytes < 999_500 ? `${Math.round(bytes / 1_000)} kB` : `${(bytes / 1_000_000).toFixed(1)} MB`;
 }
 
-/** How much of an inbox has been taken, in at most ten blocks. @param {number} done @param {number} all */
+const MAX_BLOCKS = 10;
+
+/** How much of an inbox has been taken, in so many blocks at most. @param {number} done @param {number} all */
 export function blocks(done, all) {
-  const count = Math.min(Math.max(all, 0), 10);
+  const count = Math.min(Math.max(all, 0), MAX_BLOCKS);
   const full = count === 0 ? 0 : Math.floor((Math.min(Math.max(done, 0), all) * count) / all);
   return '▮'.repeat(full) + '▯'.repeat(count - full);
 }
@@ -220,9 +222,12 @@ class Link {
   }
 }
 
+/** @param {boolean} is */
+const setInert = (is) => { for (const part of get('main').children) part.inert = is; };
+
 /** Two tabs of one phone would both say what was read. */
 function replaced() {
-  get('main').inert = true;
+  setInert(true);
   banner('This tab was replaced by a newer one, and shows what it last saw.', true);
   get('#take-over').focus();
 }
@@ -785,7 +790,7 @@ class Phone {
     this.uploads.push(upload);
     try {
       const answer = await fetch(`files?${asked}`, { method: 'POST', body: file, signal: upload.stop.signal });
-      if (!answer.ok) toast(`${file.name}: ${await answer.text()}`, true);
+      if (!answer.ok) toast(`${file.name} was not sent: ${(await answer.json()).message}`, true);
     } catch {
       if (!upload.stop.signal.aborted) toast(`${file.name} was not sent: the lab cannot be reached`, true);
     }
@@ -887,11 +892,12 @@ class Server {
   /** @param {{inboxes: {device: string, held: number, head: number, cursor: number}[], marks: {user: string, delivered: number, read: number}[]}} state */
   drawHoldings({ inboxes, marks }) {
     get('#holdings').replaceChildren(
-      ...inboxes.flatMap(({ device, held, head, cursor }) => [
-        make('dt', {}, `inbox ${device}`),
-        make('dd', {}, `${held} `, make('span', { className: 'blocks', aria: { hidden: 'true' } }, blocks(cursor - held, head - held)),
-          ` ${head}   cursor ${cursor}`),
-      ]),
+      ...inboxes.flatMap(({ device, held, head, cursor }) => {
+        // The last ten, or all that wait.
+        const first = head - Math.min(head, Math.max(held, MAX_BLOCKS));
+        const bar = make('span', { className: 'blocks', aria: { hidden: 'true' } }, blocks(cursor - first, head - first));
+        return [make('dt', {}, `inbox ${device}`), make('dd', {}, `${first} `, bar, ` ${head}   cursor ${cursor}   holds ${held}`)];
+      }),
       ...marks.flatMap(({ user, delivered, read }) => [
         make('dt', {}, `marks ${user}`), make('dd', {}, `delivered ${delivered}   read ${read}`),
       ]),
@@ -1020,7 +1026,7 @@ function listenToControls() {
   get('#run').onclick = () => { isRunAsked = link.tell({ do: 'run' }); };
   get('#help-open').onclick = () => get('#help').showModal();
   get('#take-over').onclick = () => {
-    get('main').inert = false;
+    setInert(false);
     banner('');
     link.open();
   };
@@ -1033,7 +1039,7 @@ function listenToKeys() {
   document.addEventListener('keydown', (event) => {
     const at = /** @type {HTMLElement} */ (event.target);
     const isTaken = event.ctrlKey || event.metaKey || event.altKey || event.isComposing
-      || at.closest('input, textarea, select, dialog') || get('main').inert;
+      || at.closest('input, textarea, dialog') || get('.stage').inert;
     if (isTaken) return;
     if (event.key === '1' || event.key === '2') {
       event.preventDefault();

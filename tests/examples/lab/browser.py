@@ -92,12 +92,11 @@ class Window:
         session.send(method, options)  # pyright: ignore[reportUnknownMemberType]
         session.detach()
 
-    def violations(self) -> list[str]:
-        """What axe finds, with where."""
+    def violations(self, within: str = "html", **options: object) -> list[str]:
+        """What axe finds in a part of the page, with where."""
         self.page.evaluate(_AXE.read_text(encoding="utf-8"))
-        found: Json = self.page.evaluate(
-            "(tags) => axe.run(document, { runOnly: { type: 'tag', values: tags } })", list(_TAGS)
-        )
+        options = {"runOnly": {"type": "tag", "values": list(_TAGS)}, "resultTypes": ["violations"], **options}
+        found: Json = self.page.evaluate("([within, options]) => axe.run(within, options)", [within, options])
         return [f"{one['id']}: {one['help']}: {node['html']}" for one in found["violations"] for node in one["nodes"]]
 
     def shoot(self, name: str) -> Path:
