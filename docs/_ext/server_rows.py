@@ -59,9 +59,10 @@ CHANGES: Final[Mapping[str, str]] = {
     "logins": "A login is a handshake in HTTP, two signatures of which the server checks one, and reads of what the "
     "device needs. The load signs as often as the server checks.",
     "latency": "The pace is a part of what the server does when ten posts of a pair go together. Here they come one by "
-    "one, so that a turn, a commit and a sync of the disk are paid for one or two of them instead of for many: the "
-    "core is busy for most of the time, the relay's as well, and messages wait in line for it. What a turn costs "
-    "beside its messages would have to fall.",
+    "one: a read and a write of a socket for each message and for each acknowledgement, where ten together need a few "
+    "for all, and a core that finds less of its code and data in its cache each time. A message costs more than twice "
+    "as much so, at the relay as well, and a core that is busy for nearly all of the time lets messages wait in line. "
+    "It falls with what a read of a socket costs, and with more gateways, each on a core of its own.",
     "mirror": "Each entry is checked against the chain, placed in its conversation, and noted in rows: work of Python.",
     "planner": "The roster is read member by member, because it may be longer than memory.",
     "presence": "Each beat moves a device in a dictionary that is in order of time.",

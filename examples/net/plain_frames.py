@@ -8,6 +8,8 @@ tests hold both ways to each other.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Final, NamedTuple
 
 try:
@@ -23,6 +25,9 @@ _TEXT: Final = 0x81
 _MASKED: Final = 0x80
 _SHORT: Final = 126  # a length of two bytes follows
 _LONG: Final = 127  # of eight
+# What stands before a short message, by its size.
+_BINARY_HEADS: Final = tuple(bytes((_BINARY, size)) for size in range(_SHORT))
+_TEXT_HEADS: Final = tuple(bytes((_TEXT, size)) for size in range(_SHORT))
 
 
 class Found(NamedTuple):
@@ -40,6 +45,8 @@ class Found(NamedTuple):
 
 
 _INCOMPLETE: Final = Found(0)
+# What `Found(...)` makes, without the function that such a class puts in front of it.
+_found: Final[Callable[[tuple[int, bytes, bool]], Found]] = partial(tuple.__new__, Found)  # pyright: ignore[reportUnknownMemberType]
 
 
 def next_frame(data: bytes, at: int, *, max_bytes: int) -> Found:
@@ -67,14 +74,15 @@ def next_frame(data: bytes, at: int, *, max_bytes: int) -> Found:
     is_minimal = head == 6 or (head == 8 and length >= _SHORT)
     if there < size or not is_minimal or length > max_bytes or first not in (_BINARY, _TEXT):
         return Found(size)
-    return Found(size, apply_mask(data[at + head : at + size], data[at + head - 4 : at + head]), first == _TEXT)
+    message = apply_mask(data[at + head : at + size], data[at + head - 4 : at + head])
+    return _found((size, message, first == _TEXT))
 
 
 def frame_head(size: int, *, is_text: bool) -> bytes:
     """What stands before a message of so many bytes that a server sends: it masks nothing."""
-    first = _TEXT if is_text else _BINARY
     if size < _SHORT:
-        return bytes((first, size))
+        return (_TEXT_HEADS if is_text else _BINARY_HEADS)[size]
+    first = _TEXT if is_text else _BINARY
     if size < 1 << 16:
         return bytes((first, _SHORT)) + size.to_bytes(2, "big")
     return bytes((first, _LONG)) + size.to_bytes(8, "big")

@@ -44,13 +44,10 @@ class _DeviceReceiver:
         self._link: AttachedLink = service.attach(
             None, send=self._send, close=channel.close, backlog=lambda: channel.write_backlog
         )
+        self.receive = self._link.receive
 
     def _send(self, data: bytes) -> None:
         self._channel.send(data.decode() if is_json(data) else data)
-
-    def receive(self, data: bytes | str) -> None:
-        """A message came."""
-        self._link.receive(data)
 
     def paused(self) -> None:
         """The service looks at the backlog itself, and its windows bound what is on its way."""

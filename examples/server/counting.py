@@ -61,7 +61,7 @@ class CountingHook(Hook):
 
     def frames(self, direction: str, name: str, count: int) -> None:
         """So many frames of a type came or left."""
-        self._frames[direction, name].inc(count)
+        self._frames[direction, name].value += count
 
     def refused(self, reason: str) -> None:
         """A frame was refused."""

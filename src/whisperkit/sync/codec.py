@@ -224,6 +224,8 @@ def encode_many(frames: Iterable[Frame | EncodedFrame]) -> list[bytes]:
     """
     parts = [frame if isinstance(frame, bytes) else encode(frame) for frame in frames]
     room = MAX_MESSAGE_BYTES - 3
+    if len(parts) == 1 and len(parts[0]) <= room:
+        return parts
     is_one = 0 < len(parts) <= MAX_FRAMES and sum(map(len, parts)) <= room  # as nearly always
     messages = [parts] if is_one else _split(parts, room=room)
     return [group[0] if len(group) == 1 else _array_header(len(group)) + b"".join(group) for group in messages]

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from whisperkit.errors import OutOfTurnError, UsageError
 from whisperkit.ids import DeviceId
@@ -75,15 +75,39 @@ _STEADY: Final = frozenset(
 )
 
 
+def _are_all(some: Sequence[Frame | EncodedFrame], kinds: frozenset[type]) -> bool:
+    for frame in some:  # noqa: SIM110  # a generator costs more than the look
+        if type(frame) not in kinds:
+            return False
+    return True
+
+
+class _End(NamedTuple):
+    """What one end of a connection may read and write.
+
+    Attributes:
+        incoming: Which way the frames travel that it reads.
+        outgoing: The frames that it may write.
+        steady: Those of them that leave an established connection as it is.
+    """
+
+    incoming: Direction
+    outgoing: frozenset[type]
+    steady: frozenset[type]
+
+
+_TO_CLIENT: Final = _frames_of(Direction.TO_CLIENT)
+_TO_SERVER: Final = _frames_of(Direction.TO_SERVER)
+_SERVER: Final = _End(Direction.TO_SERVER, _TO_CLIENT, (_STEADY & _TO_CLIENT) | {bytes})
+_CLIENT: Final = _End(Direction.TO_CLIENT, _TO_SERVER, _STEADY & _TO_SERVER)
+
+
 class _Connection:
     """What both ends share: the state, walked by frames; and the form of the messages."""
 
-    _incoming: Direction
-    _outgoing: frozenset[type]
-    _steady: frozenset[type]  # of those that go out
-
-    def __init__(self, state: ConnectionState, *, speaks_json: bool) -> None:
-        self._state = state
+    def __init__(self, end: _End, *, speaks_json: bool) -> None:
+        self._incoming, self._outgoing, self._steady = end
+        self._state = ConnectionState.AWAITING_CHALLENGE
         self._speaks_json = speaks_json
 
     @property
@@ -106,7 +130,7 @@ class _Connection:
         """
         found = decode(data, direction=self._incoming)
         state = self._state
-        if state is ConnectionState.ESTABLISHED and _STEADY.issuperset(map(type, found)):
+        if state is ConnectionState.ESTABLISHED and _are_all(found, _STEADY):
             return found
         for frame in found:
             after = TRANSITIONS.get((state, type(frame)))
@@ -137,7 +161,7 @@ class _Connection:
 
     def _walk(self, batch: Sequence[Frame | EncodedFrame]) -> ConnectionState:
         state = self._state
-        if state is ConnectionState.ESTABLISHED and self._steady.issuperset(map(type, batch)):
+        if state is ConnectionState.ESTABLISHED and _are_all(batch, self._steady):
             return state
         for frame in batch:
             kind = frames.Entry if isinstance(frame, bytes) else type(frame)
@@ -155,12 +179,8 @@ class ServerConnection(_Connection):
         speaks_json: The form of what is sent before the first message came.
     """
 
-    _incoming = Direction.TO_SERVER
-    _outgoing = _frames_of(Direction.TO_CLIENT)
-    _steady = (_STEADY & _outgoing) | {bytes}
-
     def __init__(self, *, speaks_json: bool = False) -> None:
-        super().__init__(ConnectionState.AWAITING_CHALLENGE, speaks_json=speaks_json)
+        super().__init__(_SERVER, speaks_json=speaks_json)
 
     def receive(self, data: Message) -> list[Frame]:
         """Read a message of the device, and answer in its form from here on; see the base for errors."""
@@ -176,12 +196,8 @@ class ClientConnection(_Connection):
         speaks_json: Whether to speak JSON; the server follows.
     """
 
-    _incoming = Direction.TO_CLIENT
-    _outgoing = _frames_of(Direction.TO_SERVER)
-    _steady = _STEADY & _outgoing
-
     def __init__(self, *, speaks_json: bool = False) -> None:
-        super().__init__(ConnectionState.AWAITING_CHALLENGE, speaks_json=speaks_json)
+        super().__init__(_CLIENT, speaks_json=speaks_json)
 
 
 def challenge_message(nonce: bytes, device: DeviceId, connection_no: int) -> bytes:
