@@ -59,10 +59,7 @@ class Lab:
             Wire(number, self.fates, self.queue, server=lambda: self.server.url, observe=self._observe)
             for number in range(len(NAMES))
         ]
-        self.phones = [
-            LabPhone(number, folder / "phones", wire, counter=self.counter, tell=self._tell)
-            for number, wire in enumerate(self.wires)
-        ]
+        self.phones = [self.make_phone(number, folder / "phones") for number in range(len(NAMES))]
         self.recorder = Recorder(seed, now=time.monotonic)
         self.waiting: dict[int, Json] = {}
         self._speed = speed
@@ -71,6 +68,10 @@ class Lab:
         self._told: Json = {}
         self._stale = asyncio.Event()
         self._looking: asyncio.Task[None] | None = None
+
+    def make_phone(self, number: int, folder: Path) -> LabPhone:
+        """Make one of the phones; a test makes one that does not do what it should."""
+        return LabPhone(number, folder, self.wires[number], counter=self.counter, tell=self._tell)
 
     # ---- its life ----
 
@@ -288,14 +289,14 @@ def _named(seen: Json) -> Json:
 
 
 @asynccontextmanager
-async def open_lab(folder: Path, *, seed: int, speed: int = 2) -> AsyncGenerator[Lab]:
+async def open_lab(folder: Path, *, seed: int, speed: int = 2, lab_type: type[Lab] = Lab) -> AsyncGenerator[Lab]:
     """Have a lab while the block runs.
 
     Raises:
         LabError: It cannot be set up.
         ServerStoppedError: The server cannot serve.
     """
-    lab = Lab(folder, seed=seed, speed=speed)
+    lab = lab_type(folder, seed=seed, speed=speed)
     try:
         await lab.start()
         yield lab

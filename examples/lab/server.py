@@ -44,7 +44,7 @@ class LabServer:
     def __init__(self, folder: Path, *, changed: Callable[[], None], down_s: float = DOWN_S) -> None:
         self.is_up = False
         self._process = ServerProcess(folder, COMMAND, _SETTINGS)
-        self._folder = folder
+        self.folder = folder
         self._changed = changed
         self._down_s = down_s
         self._watching: asyncio.Task[None] | None = None
@@ -67,7 +67,7 @@ class LabServer:
         Raises:
             ServerStoppedError: It cannot serve.
         """
-        self._folder.mkdir(mode=0o700)
+        self.folder.mkdir(mode=0o700)
         await self._process.start()
         self.is_up = True
         self._watching = asyncio.create_task(self._watch())
@@ -131,7 +131,7 @@ class LabServer:
 
     async def _line(self, asked: bytes) -> bytes:
         if self._door is None:
-            self._door = await asyncio.open_unix_connection(self._folder / DOOR, limit=_MAX_LINE)
+            self._door = await asyncio.open_unix_connection(self.folder / DOOR, limit=_MAX_LINE)
         reader, writer = self._door
         writer.write(asked)
         await writer.drain()
