@@ -159,6 +159,7 @@ def a_bot_dies(net: ChatNet) -> None:
     chat = alice.direct(bot)
     alice.send(chat, "ping")
     net.until(lambda: bot.texts(chat) == ["ping"])
+    net.wait(5.0)  # what a new connection begins with is done: the commits that are counted below are of the answer
 
     def begin() -> None:
         async def serve() -> None:

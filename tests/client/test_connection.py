@@ -192,6 +192,13 @@ def test_a_client_that_stops_leaves_the_rest_for_the_next_time(net: ChatNet) -> 
     net.until(lambda: bob.texts(chat) == ["written after the end"])
 
 
+def test_a_new_device_publishes_prekeys_before_it_asks_for_anything(net: ChatNet) -> None:
+    bob = net.phone("bob")
+
+    said = [type(frame) for frame in bob.said]
+    assert said.index(frames.Publish) < said.index(frames.Devices)  # it may leave at any moment
+
+
 def test_prekeys_are_made_anew_when_they_run_low(net: ChatNet) -> None:
     bob = net.phone("bob")
     published = sum(isinstance(frame, frames.Publish) for frame in bob.said)

@@ -104,11 +104,15 @@ class Greeter:
             self._at.runtime.spawn(self._keep_up, name="client upkeep")
 
     async def _keep_up(self) -> None:
-        try:
-            await self._people.look_around(is_new=self._is_new)
-            self._is_new = False
-            await self._prekeys.publish()
-        except (TransportError, ActionRequiredError, StoreError):
-            log.info("lists not looked at, or prekeys not published; a minute later, or with the next connection")
+        # Prekeys first: without them nothing that is written to this device while it is away can be opened at once.
+        for see_to in (self._prekeys.publish, self._look_around):
+            try:
+                await see_to()
+            except (TransportError, ActionRequiredError, StoreError):
+                log.info("prekeys not published, or lists not looked at; a minute later, or with the next connection")
         self._is_keeping_up = False
         self._at.wake()
+
+    async def _look_around(self) -> None:
+        await self._people.look_around(is_new=self._is_new)
+        self._is_new = False
