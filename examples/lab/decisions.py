@@ -18,7 +18,7 @@ __all__ = ["GROUP", "Recorder"]
 GROUP: Final = "team"
 _GATEWAY: Final = "g1"
 # In a run that nobody ends, the first decisions go: what was pressed last is what one wants to see again.
-_MAX_DECISIONS: Final = 20_000
+MAX_DECISIONS: Final = 20_000
 
 
 class Recorder:
@@ -27,10 +27,12 @@ class Recorder:
     Args:
         seed: Of the run.
         now: The clock, in seconds.
+        most: How many decisions are kept.
     """
 
-    def __init__(self, seed: int, *, now: Callable[[], float]) -> None:
+    def __init__(self, seed: int, *, now: Callable[[], float], most: int = MAX_DECISIONS) -> None:
         self._seed = seed
+        self._most = most
         self._now = now
         self._began = now()
         self._decisions: list[Decision] = []
@@ -115,7 +117,7 @@ class Recorder:
 
     def _keep(self, decision: Decision) -> None:
         self._decisions.append(decision)
-        del self._decisions[:-_MAX_DECISIONS]
+        del self._decisions[: -self._most]
 
     def _end(self, verb: str, what: str) -> None:
         if (verb, what) in self._lasting:

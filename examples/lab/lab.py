@@ -46,6 +46,7 @@ class Lab:
 
     Attributes:
         tell: Tells the page something; set by whoever has one.
+        seen: What the server was seen to have, the last time it let itself be looked at.
     """
 
     def __init__(self, folder: Path, *, seed: int, speed: int = 2) -> None:
@@ -64,7 +65,7 @@ class Lab:
         self.waiting: dict[int, Json] = {}
         self._speed = speed
         self._is_told = False
-        self._seen: Json = {"rows": [], "inboxes": [], "marks": [], "conversation": "", "head": 0, "fanned_out": 0}
+        self.seen: Json = {"rows": [], "inboxes": [], "marks": [], "conversation": "", "head": 0, "fanned_out": 0}
         self._told: Json = {}
         self._stale = asyncio.Event()
         self._looking: asyncio.Task[None] | None = None
@@ -223,7 +224,7 @@ class Lab:
         """
         name = NAMES[phone.number]
         await self.look()
-        box = self._seen["inboxes"][phone.number]
+        box = self.seen["inboxes"][phone.number]
         if not phone.has_shown(box["head"]) or phone.hearing.bubbles.waiting:
             raise LabError(f"{name}'s old phone has to have and to have sent everything first: let it be live")
         await phone.exchange()
@@ -267,7 +268,7 @@ class Lab:
         """
         asked_of = self.counter.highest
         seen = await self.server.look(self.phones[0].conv, [phone.device for phone in self.phones])
-        self._seen = _named(seen)
+        self.seen = _named(seen)
         self.counter.server_has(seen["head"], of=asked_of)
         for phone, box in zip(self.phones, seen["inboxes"], strict=True):
             if phone.has_shown(box["head"]):
@@ -276,7 +277,7 @@ class Lab:
     def _server_part(self) -> Json:
         is_up = self.server.is_up
         pid = self.server.pid if is_up else 0
-        return {"kind": "server", "up": is_up, "pid": pid, **self._seen, "counter": self.counter.counts._asdict()}
+        return {"kind": "server", "up": is_up, "pid": pid, **self.seen, "counter": self.counter.counts._asdict()}
 
 
 def _named(seen: Json) -> Json:

@@ -10,6 +10,7 @@ import pytest
 from examples.lab.lab import Lab
 from examples.lab.phones import LabPhone
 from tests.examples.lab.driver import Driver, driving
+from whisperkit.client.content import Text
 from whisperkit.testing.__main__ import main as simulator
 
 pytestmark = pytest.mark.anyio
@@ -256,19 +257,22 @@ async def test_a_phone_that_has_not_everything_is_not_thrown_away() -> None:
         assert page.said()[0].startswith("Bob's old phone has to have and to have sent everything first")
 
 
+def leaks(page: Driver, lab: Lab, text: str) -> bool:
+    """Whether a text is in what the middle of the page is told, or in the server's files."""
+    seen = json.dumps([told for told in page.told if told["kind"] in ("server", "frame")], ensure_ascii=False)
+    kept = b"".join(path.read_bytes() for path in lab.server.folder.rglob("*") if path.is_file())
+    return text in seen or text.encode().hex() in seen or text.encode() in kept
+
+
 async def test_nothing_that_was_written_is_in_what_the_server_sees() -> None:
     text = "gate changed to B12"
     async with driving() as (page, lab):
         await page.send(0, text)
         await page.until_all_is_well(0, text)
-        seen = json.dumps([told for told in page.told if told["kind"] in ("server", "frame")])
         row = page.server["rows"][-1]
-        folder = lab.server.folder
-        kept = b"".join(path.read_bytes() for path in folder.rglob("*") if path.is_file())
+        kept = b"".join(path.read_bytes() for path in lab.server.folder.rglob("*") if path.is_file())
 
-        assert text not in seen
-        assert text.encode().hex() not in seen
-        assert text.encode() not in kept
+        assert not leaks(page, lab, text)
         assert row["sender"] == "alice.1"
         assert bytes.fromhex(row["hex"]) in kept
         assert ["type", "PREKEY: it begins a session"] in row["fields"]
@@ -360,3 +364,25 @@ async def test_a_server_that_forgets_what_it_acknowledged_is_counted() -> None:
         await page.until(lambda: page.counter[1] > 0)
 
         assert page.counter[0] == 2
+
+
+class _LabThatLeaks(Lab):
+    """Shows what it should not even have."""
+
+    async def look(self) -> None:
+        await super().look()
+        for row, text in zip(
+            self.seen["rows"], reversed(self.phones[0].hearing.bubbles.records.values()), strict=False
+        ):
+            match text.what:
+                case Text(words, _):
+                    row["fields"].append(["text", words])
+                case _:
+                    pass
+
+
+async def test_a_view_that_shows_what_was_written_is_found_out() -> None:
+    async with driving(lab_type=_LabThatLeaks) as (page, lab):
+        await page.send(0, "gate changed to B12")
+        await page.until_all_is_well(0, "gate changed to B12")
+        await page.until(lambda: leaks(page, lab, "gate changed to B12"))
