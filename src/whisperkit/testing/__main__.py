@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 import sys
+import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -20,6 +21,7 @@ from whisperkit.testing.decisions import Plan, generate, shrink
 from whisperkit.testing.ledger import Violation
 from whisperkit.testing.sim_stores import opened
 from whisperkit.testing.simulator import Outcome, simulate
+from whisperkit.testing.waiting import waiting
 
 __all__ = ["main"]
 
@@ -46,14 +48,20 @@ def _main(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
         parser.error(str(error))
     run: Run = partial(_run, maker)
     if kept is not None:
-        return _report(run(kept))
-    for seed in range(options.seed, options.seed + options.seeds):
+        with waiting(_clock(f"replaying {options.file}")):
+            outcome = run(kept)
+        return _report(outcome)
+    of_all = f" of {options.seeds}" if options.seeds > 1 else ""
+    for number, seed in enumerate(range(options.seed, options.seed + options.seeds), start=1):
         plan = generate(seed, messages=options.messages, faults=options.faults, over_s=options.seconds)
-        outcome = run(plan)
+        with waiting(_clock(f"run {number}{of_all}, seed {seed}")):
+            outcome = run(plan)
         if outcome.violation is not None:
             _report(outcome)
             if maker is not None:
-                print(f"  {'likely':<8} {_suspect(maker)}")
+                with waiting(_clock("asking the conformance kit of the store")):
+                    suspect = _suspect(maker)
+                print(f"  {'likely':<8} {suspect}")
             _keep(outcome, outcome.violation, run, Path(options.keep), stores=options.stores)
             return 1
         print(_summary("held", outcome))
@@ -125,6 +133,12 @@ def _run(maker: Maker[PartitionStore] | None, plan: Plan) -> Outcome:
         return simulate(plan, store=store)
 
 
+def _clock(what: str) -> Callable[[], str]:
+    """Say what is done, and for how long."""
+    began = time.monotonic()
+    return lambda: f"{what}, {time.monotonic() - began:.0f} s"
+
+
 # ---- what is printed ------------------------------------------------------------------------------------------------
 
 
@@ -169,12 +183,17 @@ def _first_of(error: Exception) -> Exception:
 
 def _keep(outcome: Outcome, violation: Violation, run: Run, folder: Path, *, stores: str | None) -> None:
     """Keep the shortest run that shows a violation, and say how to replay it."""
+    tried, left = 0, outcome.plan.faults
 
     def still_fails(plan: Plan) -> bool:
+        nonlocal tried, left
         found = run(plan).violation
-        return found is not None and found.kind == violation.kind
+        is_same = found is not None and found.kind == violation.kind
+        tried, left = tried + 1, min(left, plan.faults) if is_same else left
+        return is_same
 
-    short = shrink(outcome.plan, still_fails)
+    with waiting(lambda: f"shortening: {outcome.plan.faults} faults -> {left}, {tried} runs tried"):
+        short = shrink(outcome.plan, still_fails)
     path = folder / f"{violation.kind.replace(' ', '-')}-{outcome.plan.seed}.run"
     path.write_text(f"# {violation}\n{short.dump()}")
     with_stores = "" if stores is None else f" --stores {stores}"
