@@ -187,4 +187,8 @@ def _text(asked: Mapping[str, Any], name: str) -> str:
     text = asked.get(name)
     if not isinstance(text, str):
         raise WrongCommandError(f"{name} is a text")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:  # JSON can write half a character
+        raise WrongCommandError(f"{name} is no text that can be written down") from error
     return text
