@@ -9,7 +9,10 @@ async function ask(method, path, form) {
   const headers = { 'X-CSRFToken': cookie('csrftoken') };
   const answer = await fetch(path, { method, headers, body: form && new URLSearchParams(form) });
   const said = await answer.json().catch(() => ({ error: answer.statusText }));
-  if (!answer.ok) throw Object.assign(new Error(JSON.stringify(said.error)), { isAnswer: answer.status < 500 });
+  if (!answer.ok) {
+    const why = typeof said.error === 'string' ? said.error : JSON.stringify(said.error);
+    throw Object.assign(new Error(why), { isAnswer: answer.status < 500 });
+  }
   return said;
 }
 
