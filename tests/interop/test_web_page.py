@@ -205,7 +205,7 @@ async def test_the_page_shows_a_room_and_posts_into_it(site: Site, tmp_path: Pat
         await alice.add(ROOM, "alice")
         try:
             browser.type("enter bob password of bob lobby")
-            await asyncio.to_thread(browser.until, '-- "you are not in that room"')
+            await asyncio.to_thread(browser.until, "-- you are not in that room")
             await alice.add(ROOM, "bob")
             browser.type("enter bob password of bob lobby")
             await asyncio.to_thread(browser.until, "-- 0 unread")

@@ -1,4 +1,4 @@
-"""The page in `examples/web` in a real browser, as its README walks through it: the page goes, and the site is killed."""
+"""The page in `examples/web` in a real browser, as its README walks through it: it is left, and the site is killed."""
 
 from __future__ import annotations
 
