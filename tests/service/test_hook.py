@@ -262,6 +262,8 @@ def test_frames_are_counted_both_ways(lab: Lab, told: Told) -> None:
     alice.say(frames.Beat(), frames.Beat(), frames.Marks((CHAT,)))
     lab.settle()
     lab.g1.service.disconnect(ALICE)
+    for _ in range(2):  # once a second; what was told is not told again
+        lab.g1.gateway.house.look()
 
     for phone in (alice, bob):
         names = Counter(frames.BY_TYPE[type(frame)].name for frame in phone.got)

@@ -11,6 +11,7 @@ from whisperkit import ConversationId, DeviceId, MessageId
 from whisperkit.anyio_runtime import AnyioRuntime
 from whisperkit.ids import ConversationSeq, InboxSeq, UserId
 from whisperkit.service import Hook, MessageService
+from whisperkit.service.frame_counts import FrameCounts
 from whisperkit.service.link import DeviceLink
 from whisperkit.service.outlet import Outlet
 from whisperkit.service.window import DeliveryWindow
@@ -69,7 +70,9 @@ class Owner:
 async def test_what_came_during_hello_is_not_overtaken_by_what_comes_after_it() -> None:
     owner = Owner()
     outlet = Outlet(lambda _data: None, None, None, AnyioRuntime())
-    link = DeviceLink(owner, outlet, hook=Hook(), trusted=ALICE, nonce=bytes(32), max_requests=9, now=0.0)
+    link = DeviceLink(
+        owner, outlet, hook=Hook(), counts=FrameCounts(Hook()), trusted=ALICE, nonce=bytes(32), max_requests=9, now=0.0
+    )
     link.connection.encode([frames.Challenge(frames.PROTOCOL_VERSION, bytes(32))])
     device = ClientConnection()
     device.receive(challenge())

@@ -13,6 +13,7 @@ from whisperkit.runtime import Runtime
 from whisperkit.service import owners
 from whisperkit.service.audience import DeviceLists, Rosters
 from whisperkit.service.executor import Executor, make_executor
+from whisperkit.service.frame_counts import FrameCounts
 from whisperkit.service.hook import Hook
 from whisperkit.service.limits import ServiceConfig
 from whisperkit.service.working_set import HeadCache, WorkingSet
@@ -41,6 +42,7 @@ class Core:
         self.runtime = runtime
         self.config = config
         self.hook = hook
+        self.frame_counts = FrameCounts(hook)
         self.owner = Owner(gateway, 0)
         self.cache = HeadCache(max_heads=config.max_cached_heads)
         self.executor: Executor[Any] = make_executor(  # Any: each operation has its own answer

@@ -121,6 +121,7 @@ class Gateway:
             self,
             outlet,
             hook=self.core.hook,
+            counts=self.core.frame_counts,
             trusted=trusted,
             nonce=self.core.runtime.random(32),
             max_requests=self.core.config.max_requests,
@@ -416,4 +417,5 @@ class Gateway:
         for link in links:
             link.bye(ByeCode.NORMAL, retry_after_s=0, why="draining")
         await self.acks.save_now(links)
+        self.core.frame_counts.tell()
         return len(links)

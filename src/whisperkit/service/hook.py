@@ -23,7 +23,7 @@ class Hook:
         """A link ended, with the code that its device was told; `None`: its connection was gone."""
 
     def frames(self, direction: str, name: str, count: int) -> None:
-        """So many frames of a type came (``in``) or left (``out``)."""
+        """So many frames of a type came (``in``) or left (``out``) since the last time. Told once a second."""
 
     def refused(self, reason: str) -> None:
         """A frame was refused: a SEND for a `RefusalReason`, another for the code of an error, which ends its link."""

@@ -74,6 +74,7 @@ class House:
         now = self._core.runtime.now()
         (finishing, oldest_s), (unjobbed, waited_s) = self._finisher.owed(), self._poster.owed()
         self._core.hook.owed(finishing + unjobbed, max(oldest_s, waited_s))
+        self._core.frame_counts.tell()
         for link in list(self._open_links()):
             pending = link.outlet.pending_bytes()
             if pending:

@@ -8,12 +8,13 @@ for from the store as it acknowledges, and only a socket that takes nothing at a
 from __future__ import annotations
 
 import logging
-from collections import Counter, deque
-from collections.abc import Mapping, Sequence
-from typing import Final, Protocol
+from collections import deque
+from collections.abc import Sequence
+from typing import Protocol
 
 from whisperkit.errors import PeerError
 from whisperkit.ids import ConversationId, DeviceId, UserId
+from whisperkit.service.frame_counts import FrameCounts
 from whisperkit.service.hook import Hook
 from whisperkit.service.outlet import Outlet
 from whisperkit.service.window import Delivery, DeliveryWindow
@@ -50,8 +51,6 @@ class LinkOwner(Protocol):
         """The link has ended."""
 
 
-# What is encoded already is an ENTRY.
-_NAMES: Final[Mapping[type, str]] = {bytes: "ENTRY", **{kind: spec.name for kind, spec in BY_TYPE.items()}}
 # These are answered at once or go into the turn; all others wait for the store.
 _AT_ONCE = (frames.Send, frames.Ack, frames.Beat, frames.Typing, frames.Follow)
 
@@ -62,7 +61,8 @@ class DeviceLink:
     Args:
         owner: The service.
         outlet: The way out.
-        hook: Told what comes and goes.
+        hook: Told what is refused, and how it ends.
+        counts: Of the frames.
         trusted: The device, if the application has checked who it is; `None`: HELLO has to prove it.
         nonce: Of the challenge, 32 bytes.
         max_requests: Requests that may wait.
@@ -81,6 +81,7 @@ class DeviceLink:
         outlet: Outlet,
         *,
         hook: Hook,
+        counts: FrameCounts,
         trusted: DeviceId | None,
         nonce: bytes,
         max_requests: int,
@@ -109,6 +110,7 @@ class DeviceLink:
         self.watches: frozenset[UserId] = frozenset()
         self._owner = owner
         self._hook = hook
+        self._counts = counts
         if trusted is not None:
             self.identify(trusted)
         self._out: list[Frame | EncodedFrame] = []
@@ -141,7 +143,7 @@ class DeviceLink:
         except PeerError as error:
             self.refuse(error)
             return
-        self._count("in", came)
+        self._counts.came(came)
         for frame in came:
             self._dispatch(frame)
 
@@ -211,14 +213,7 @@ class DeviceLink:
     def _write(self, out: Sequence[Frame | EncodedFrame]) -> None:
         for message in self.connection.encode(out):
             self.outlet.write(message if isinstance(message, bytes) else message.encode())
-        self._count("out", out)
-
-    def _count(self, direction: str, some: Sequence[Frame | EncodedFrame]) -> None:
-        if len(some) == 1:  # as nearly always
-            self._hook.frames(direction, _NAMES[type(some[0])], 1)
-            return
-        for kind, count in Counter(map(type, some)).items():
-            self._hook.frames(direction, _NAMES[kind], count)
+        self._counts.left(out)
 
     def bye(self, code: ByeCode, *, why: str, retry_after_s: int | None = None) -> None:
         """End the link. `why` is one word for the log, which tells more than the code."""
