@@ -105,11 +105,11 @@ _OURS: Final[Mapping[str, str]] = {
     f"examples/adapters/sqlite_database.py:{_COMMITS.function}": ROWS,  # but for what is said of it there
     "whisperkit/anyio_runtime.py": LOOP,
     "whisperkit/service/service.py": DECODING,
+    "whisperkit/service/frame_counts.py": METRICS,
     "whisperkit/service/link.py": DECODING,
     "whisperkit/service/link.py:DeviceLink.send": ENCODING,
     "whisperkit/service/link.py:DeviceLink.flush": ENCODING,
     "whisperkit/service/link.py:DeviceLink._write": ENCODING,
-    "whisperkit/service/link.py:DeviceLink._count": METRICS,
     "whisperkit/service/link.py:DeviceLink.offer": PUSHING,
     "whisperkit/service/link.py:DeviceLink.hear": PUSHING,
     "whisperkit/service/link.py:DeviceLink.acknowledge": ACKS,
