@@ -55,6 +55,20 @@ def test_a_message_of_two_arrives_and_is_sent(lab: Lab) -> None:
     assert lab.fanned_out(CHAT) == 2
 
 
+def test_a_message_has_the_same_time_for_its_sender_and_for_its_receiver(lab: Lab) -> None:
+    lab.chat()
+    alice, bob = phones(lab, ALICE, BOB)
+
+    lab.g1.door.hold(lambda call: call.operation == "commit")
+    alice.send(CHAT, own={BOB: b"hello"})
+    lab.settle()
+    lab.world.days += 1  # the store takes its time
+    lab.g1.door.let_go()
+    lab.settle()
+
+    assert alice.last(frames.Sent).at_ms == bob.last(frames.Entry).at_ms
+
+
 def test_the_text_of_a_message_of_copies_is_in_the_inboxes_only(lab: Lab) -> None:
     lab.chat()
     (alice,) = phones(lab, ALICE)

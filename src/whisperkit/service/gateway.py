@@ -291,12 +291,15 @@ class Gateway:
             self._refuse(link, send, RefusalReason.TRY_LATER, number=1_000)
             return
         match result.answer:
-            case Posted(seq) | Repeat(seq):
-                seconds = self.core.runtime.now() - operation.came_at
-                self.core.hook.accepted(result.conversation.strategy, seconds)
-                self._say_sent(link, send, seq)
+            case Posted(seq, row):
+                self._accepted(operation, result)
+                self._say_sent(link, send, seq, row.at_ms)
+            case Repeat(seq):
+                self._accepted(operation, result)
+                # When it was posted is known only where its row is kept: the time of a repeat is that of its answer.
+                self._say_sent(link, send, seq, self.core.runtime.wall_ms())
             case Voided():
-                self._say_sent(link, send, ConversationSeq(0))
+                self._say_sent(link, send, ConversationSeq(0), self.core.runtime.wall_ms())
             case StaleOutbox(epoch):
                 self._refuse(link, send, RefusalReason.STALE_OUTBOX, number=epoch)
             case SendFirst(expected):
@@ -312,8 +315,11 @@ class Gateway:
             case _:
                 self._refuse(link, send, RefusalReason.TRY_LATER, number=1_000)
 
-    def _say_sent(self, link: DeviceLink, send: frames.Send, seq: ConversationSeq) -> None:
-        at_ms = self.core.runtime.wall_ms()
+    def _accepted(self, operation: PostMessage, result: PostResult) -> None:
+        seconds = self.core.runtime.now() - operation.came_at
+        self.core.hook.accepted(result.conversation.strategy, seconds)
+
+    def _say_sent(self, link: DeviceLink, send: frames.Send, seq: ConversationSeq, at_ms: int) -> None:
         link.send(frames.Sent(send.conv, send.outbox_epoch, send.outbox_seq, send.message_id, seq, at_ms))
 
     def _refuse(

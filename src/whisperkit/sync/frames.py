@@ -533,7 +533,10 @@ class Send(NamedTuple):
 
 
 class Sent(NamedTuple):
-    """S: the message has its place, and from here on needs nobody. `conv_seq` is 0 for a VOID that was taken."""
+    """S: the message has its place, and from here on needs nobody. `conv_seq` is 0 for a VOID that was taken.
+
+    `at_ms` is the time that others see on the message; to a repeat, that of the answer.
+    """
 
     conv: ConversationId
     outbox_epoch: int
