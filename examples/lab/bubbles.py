@@ -80,14 +80,13 @@ class Bubbles:
 
     # ---- what is recorded ----
 
-    def take(self, record: Record) -> Json | None:
-        """Take in a record, new or changed; its row, if it is shown."""
+    def take(self, record: Record) -> None:
+        """Take in a record, new or changed."""
         name = message_name(record.message_id)
         self.records[name] = record
         self._last_seq = max(self._last_seq, record.seq)
         if self._is_own(record):
             self._take_own(name, record)
-        return self.row(record)
 
     def _take_own(self, name: str, record: Record) -> None:
         before = self._states.get(name, (MessageStatus.PENDING, 0))[0]

@@ -14,7 +14,7 @@ import anyio
 import attrs
 
 from examples.chat.lines import file_name, reason
-from examples.device import Phone, pieces_of
+from examples.device import Phone
 from examples.device_outgoing import OutgoingFile, OutgoingFiles
 from examples.lab.bubbles import Bubbles, Json, message_name
 from examples.lab.counter import Counter
@@ -28,6 +28,7 @@ __all__ = ["MAX_FILE_BYTES", "LabFiles", "Opened"]
 # What the reference server takes.
 MAX_FILE_BYTES: Final = 100 << 20
 _TYPE: Final = re.compile(r"[a-z0-9.+-]{1,60}/[a-z0-9.+-]{1,60}")
+_PIECE_BYTES: Final = 64 * 1024
 _TOLD_EVERY_S: Final = 0.1
 # How soon what could not be carried is tried again.
 _AGAIN_S: Final = 1.0
@@ -102,7 +103,7 @@ class LabFiles:
         """Carry what there is, for ever."""
         while True:
             self._news.clear()
-            ready = next((one for one in self._moving.values() if one.file is not None), None)
+            ready = next((one for one in self._moving.values() if one.file is not None and one.state != "failed"), None)
             if ready is None:
                 await self._news.wait()
                 continue
@@ -203,6 +204,8 @@ class LabFiles:
             self._counter.write(message_name(message_id))
             self._forget(one)
             return
+        finally:
+            self._phone.blobs.moved = lambda _count: None  # what is fetched moves, too
         self._show(one)
 
     def _note(self, one: _Moving, count: int) -> None:
@@ -234,17 +237,19 @@ class LabFiles:
             raise HttpError(404, "lab.no-file", "there is no file in that message")
         path = self._folder / secrets.token_hex(8) / "opened"
         await anyio.Path(path.parent).mkdir(parents=True)
-        size = await self._phone.save_file(what, path)
-        return Opened(file_name(what.pointer.name), size, _once(path))
+        try:
+            size = await self._phone.save_file(what, path)
+            file = await anyio.open_file(path, "rb")
+        finally:
+            # What is open can be read to its end, and nothing in clear stays behind if the browser goes away.
+            await asyncio.to_thread(_remove, path)
+        return Opened(file_name(what.pointer.name), size, _pieces_of(file))
 
 
-async def _once(path: Path) -> AsyncIterator[bytes]:
-    """A file in pieces; it is gone afterwards."""
-    try:
-        async for piece in pieces_of(path):
+async def _pieces_of(file: anyio.AsyncFile[bytes]) -> AsyncIterator[bytes]:
+    async with file:
+        while piece := await file.read(_PIECE_BYTES):
             yield piece
-    finally:
-        await asyncio.to_thread(_remove, path)
 
 
 def _remove(path: Path) -> None:

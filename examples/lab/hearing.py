@@ -31,6 +31,7 @@ __all__ = ["Hearing"]
 TYPING_S: Final = 5.0
 # How often is looked at what time alone changes: who has stopped typing, how long ago somebody was seen.
 _LOOK_S: Final = 1.0
+_TOLD_EVERY_S: Final = 0.05
 # A tick that was lost on its way is asked for: this conversation is always before somebody's eyes.
 _ASK_TICKS_S: Final = 5.0
 _PAGE: Final = 500
@@ -158,7 +159,7 @@ class Hearing:
         name = message_name(record.message_id)
         is_own = record.note is Note.MESSAGE and record.sender == self._client.device
         known = self.bubbles.records.get(name)
-        row = self.bubbles.take(record)
+        self.bubbles.take(record)
         if record.seq:
             self._by_seq[record.seq] = name
         if is_own and record.seq and (known is None or not known.seq):
@@ -174,7 +175,8 @@ class Hearing:
             self._counter.seal(self._phone, name, record.seq)
         elif record.seq:
             self._counter.reach(self._phone, record.seq)
-        if row is not None:
+        # Only now: it may have come further meanwhile.
+        if (row := self.bubbles.row(record)) is not None:
             self._tell(row)
 
     def _identity_changed(self, event: IdentityChanged) -> None:
@@ -206,6 +208,8 @@ class Hearing:
                 await self._look()
             except WhisperError as error:
                 self._tell({"kind": "said", "text": f"{self._names[self._phone]}'s phone: {error}", "bad": True})
+            # What happens in one go is told once: each look reads a dozen rows.
+            await asyncio.sleep(_TOLD_EVERY_S)
             try:
                 async with asyncio.timeout(_LOOK_S):
                     await self._stale.wait()
