@@ -18,6 +18,7 @@ from examples.device import Phone
 from examples.device_outgoing import OutgoingFile, OutgoingFiles
 from examples.lab.bubbles import Bubbles, Json, message_name
 from examples.lab.counter import Counter
+from examples.lab.wire import Wire
 from examples.net.http import HttpError
 from whisperkit.client.content import Attachment
 from whisperkit.errors import TransportError, WhisperError
@@ -76,6 +77,8 @@ class LabFiles:
         bubbles: Makes rows.
         counter: Told of what was written.
         tell: Tells the page.
+        wire: What carries them. It tells how much has gone on: what the phone has handed over lies in the buffers of
+            two sockets for a while, which hold some megabytes.
     """
 
     def __init__(
@@ -87,8 +90,10 @@ class LabFiles:
         bubbles: Bubbles,
         counter: Counter,
         tell: Callable[[Json], None],
+        wire: Wire,
     ) -> None:
         self._phone = phone
+        self._wire = wire
         self._conv = conv
         self._folder = folder
         self._bubbles = bubbles
@@ -193,7 +198,7 @@ class LabFiles:
 
     async def _carry(self, one: _Moving) -> None:
         assert one.file is not None  # only what was taken is carried
-        self._phone.blobs.moved = lambda count: self._note(one, count)
+        self._wire.file_moved = lambda size: self._note(one, size)
         try:
             message_id = await self._outgoing.carry(one.file)
         except TransportError:
@@ -205,11 +210,11 @@ class LabFiles:
             self._forget(one)
             return
         finally:
-            self._phone.blobs.moved = lambda _count: None  # what is fetched moves, too
+            self._wire.file_moved = lambda _size: None
         self._show(one)
 
-    def _note(self, one: _Moving, count: int) -> None:
-        one.moved, one.state, one.words = min(count, one.total), "moving", "waiting to send"
+    def _note(self, one: _Moving, size: int) -> None:
+        one.moved, one.state, one.words = min(one.moved + size, one.total), "moving", "waiting to send"
         if time.monotonic() - one.told_at > _TOLD_EVERY_S:
             self._show(one)
 

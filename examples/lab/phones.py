@@ -140,6 +140,7 @@ class LabPhone:
             bubbles=self._hearing.bubbles,
             counter=self._counter,
             tell=self._tell,
+            wire=self.wire,
         )
         self._tasks = [asyncio.create_task(self._stay(work)) for work in (self._hearing.run, self._files.run)]
 

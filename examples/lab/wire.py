@@ -224,6 +224,11 @@ class Wire:
         queue: What waits for a person.
         server: Where the server is now, ``ws://...``.
         observe: Told of all that leaves.
+
+    Attributes:
+        url: Where the phone connects.
+        files_url: Where it brings attachments.
+        file_moved: Told how many bytes of these went on towards the server.
     """
 
     def __init__(self, phone: int, fates: Fates, queue: Queue, *, server: Callable[[], str], observe: Observe) -> None:
@@ -234,6 +239,7 @@ class Wire:
         self.observe = observe
         self.url = ""
         self.files_url = ""
+        self.file_moved: Callable[[int], None] = lambda _size: None
         self._is_down = False
         self._passages: set[_Passage] = set()
         self._network = WebSocketServer(self._open)
@@ -314,17 +320,23 @@ class _Road:
         ends = {writer, there}
         self._writers |= ends
         try:
-            await asyncio.gather(self._pump(reader, there), self._pump(there_reader, writer))
+            await asyncio.gather(
+                self._pump(reader, there, lambda size: self._wire.file_moved(size)),
+                self._pump(there_reader, writer, lambda _size: None),
+            )
         finally:
             self._writers -= ends
             for end in ends:
                 end.close()
 
-    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _pump(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, moved: Callable[[int], None]
+    ) -> None:
         with suppress(OSError):
             while data := await reader.read(_CHUNK_BYTES):
                 if self._wire.fates.slow:
                     await asyncio.sleep(_CHUNK_S * len(data) / _CHUNK_BYTES)
                 writer.write(data)
                 await writer.drain()
+                moved(len(data))
             writer.write_eof()
