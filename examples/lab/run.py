@@ -33,11 +33,18 @@ def run_lab(*, port: int, seed: int | None = None) -> int:
         seed: Decides what becomes of frames; drawn if there is none.
     """
     folder = Path(tempfile.mkdtemp(prefix="whisperkit-lab-"))
+    code = _run_in(folder, port, secrets.randbelow(_MAX_SEED) if seed is None else seed)
+    if code != EXIT_FAILED:
+        shutil.rmtree(folder, ignore_errors=True)
+    return code
+
+
+def _run_in(folder: Path, port: int, seed: int) -> int:
     try:
         # Ids and numbers only, as all logs here; on the terminal is one line, which is to be read.
         with (folder / "lab.log").open("a", encoding="utf-8") as log:
             set_up_logging("warning", stream=log)
-            return asyncio.run(_run(folder, port, secrets.randbelow(_MAX_SEED) if seed is None else seed))
+            return asyncio.run(_run(folder, port, seed))
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     except _NoPortError as error:
@@ -46,9 +53,8 @@ def run_lab(*, port: int, seed: int | None = None) -> int:
         return EXIT_UNAVAILABLE
     except (LabError, ServerStoppedError, TimeoutError) as error:
         print(f"the lab did not come up: {error}", file=sys.stderr)
+        print(f"    note: the logs are in {folder}", file=sys.stderr)
         return EXIT_FAILED
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 class _NoPortError(Exception):

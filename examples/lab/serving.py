@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from examples.adapters.sqlite import SqliteStore
-from examples.config import load_config
-from examples.exits import EXIT_OK, EXIT_UNAVAILABLE
+from examples.config import ConfigError, load_config
+from examples.exits import EXIT_CONFIG, EXIT_OK, EXIT_UNAVAILABLE
 from examples.lab.view import Seen, look
 from examples.logs import set_up_logging
 from examples.server.app import ChatServer, open_server
@@ -123,6 +123,9 @@ def main() -> int:
     set_up_logging()
     try:
         return asyncio.run(_serve())
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return EXIT_CONFIG
     except (StoreError, OSError) as error:
         print(f"cannot serve: {error}", file=sys.stderr)
         return EXIT_UNAVAILABLE
