@@ -255,7 +255,7 @@ class Row {
     this.time = make('time');
     this.mark = make('span', { className: 'mark' });
     this.failure = make('div', { className: 'failure', hidden: true });
-    this.bubble = make('div', { className: 'bubble' }, make('span', { className: 'away' }, `${who}: `), this.text,
+    this.bubble = make('div', { className: 'bubble' }, make('span', { className: 'away' }, who), this.text,
       this.rest, this.file, make('p', { className: 'meta' }, this.time, ' ', this.mark), this.failure);
     this.element = make('li', {}, this.day, this.unread, this.bubble);
   }
@@ -272,7 +272,7 @@ class Row {
     this.bubble.dataset.mark = message.mark;
     write(this.time, CLOCK.format(message.at_ms));
     if (before === null || before.text !== message.text || before.mark !== message.mark) this.drawText(message);
-    if (message.file) this.drawFile(message, message.file, before?.file?.state);
+    if (message.file) this.drawFile(message, message.file);
     if (before?.mark !== message.mark || before?.words !== message.words) this.drawMark(message);
   }
 
@@ -307,22 +307,25 @@ class Row {
     ]));
   }
 
-  /** @param {Message} message @param {NonNullable<Message['file']>} file @param {string | undefined} before */
-  drawFile({ id, mine, mark }, file, before) {
+  /** @param {Message} message @param {NonNullable<Message['file']>} file */
+  drawFile({ id, mine, mark }, file) {
     const where = `files/${this.act('phone', '')}/${encodeURIComponent(id)}`;
     const isMoving = file.state === 'moving' || file.state === 'paused';
-    if (before !== file.state) {
+    // Until it is sent, nobody can fetch it.
+    const isThere = file.state === 'done' && mark !== 'pending' && mark !== 'failed';
+    const look = `${isMoving} ${isThere}`;
+    if (this.file.dataset.look !== look) {
+      this.file.dataset.look = look;
       const name = make('p', {}, '▤ ', make('bdi', {}, file.name), ' ', make('span', { className: 'size' }, sizeOf(file.size)));
       const bar = make('progress', { className: 'bar', aria: { label: `${mine ? 'Sending' : 'Receiving'} ${file.name}` } });
       const stop = make('button', { type: 'button', onclick: () => this.act('cancel', id) }, 'Cancel');
       const save = make('a', { href: where, download: file.name }, 'Save');
       // Its box has one size whatever comes, so nothing moves when it is there.
-      const picture = make('img', { src: where, alt: file.name, loading: 'lazy' });
-      const parts = isMoving ? [name, bar, make('span', { className: 'percent' }), stop] : [name, save];
-      if (file.state === 'done' && /^image\/(png|jpeg|gif|webp)$/.test(file.type)) parts.unshift(picture);
-      if (file.state === 'failed' || mark === 'failed') parts.splice(1);
+      const picture = () => make('img', { src: where, alt: file.name, loading: 'lazy' });
+      const isPicture = /^image\/(png|jpeg|gif|webp)$/.test(file.type);
       this.file.hidden = false;
-      this.file.replaceChildren(...parts);
+      this.file.replaceChildren(...(isThere && isPicture ? [picture()] : []), name,
+        ...(isMoving ? [bar, make('span', { className: 'percent' }), stop] : isThere ? [save] : []));
     }
     if (isMoving) {
       const bar = get('.bar', this.file);
@@ -478,7 +481,7 @@ class Chat {
   rowOf(message) {
     let row = this.rows.get(message.id);
     if (row === undefined) {
-      row = new Row(message.mine ? 'You' : this.peer, this.act);
+      row = new Row(message.mark === 'notice' ? '' : `${message.mine ? 'You' : this.peer}: `, this.act);
       this.rows.set(message.id, row);
     }
     return row;
@@ -802,7 +805,9 @@ class Phone {
 function showNumber(phone) {
   const { peer, number, verified } = phone.state;
   const dialog = get('#number-dialog');
-  write(get('#number-text'), `If ${peer.name} sees the same digits, nobody is in between.${verified ? ' ✔ verified' : ''}`);
+  write(get('#number-text'), number === '' ? 'There is none yet: it is made of both identity keys, which meet with the first message.'
+    : `If ${peer.name} sees the same digits, nobody is in between.${verified ? ' ✔ verified' : ''}`);
+  get('[value="verify"]', dialog).hidden = number === '';
   get('#number-digits').replaceChildren(...(number.replace(/\D/g, '').match(/.{1,5}/g) ?? [])
     .map((/** @type {string} */ group) => make('span', {}, group)));
   dialog.returnValue = '';
@@ -874,7 +879,7 @@ class Server {
     const short = hex.replace(/(.{4})(?=.)/g, '$1 ');
     const line = make('tr', { className: 'sealed' }, make('td', { className: 'seq' }, button),
       make('td', { className: 'from' }, sender), make('td', { className: 'number' }, String(bytes)),
-      make('td', { className: 'body' }, `${short} …`));
+      make('td', { className: 'body' }, short && `${short} …`));
     const list = make('dl', {}, ...[...fields, [`first ${Math.floor(hex.length / 2)} bytes`, short]]
       .flatMap(([name, value]) => [make('dt', {}, String(name)), make('dd', {}, String(value))]));
     const detail = make('tr', { className: 'detail', id, hidden: true }, make('td', { colSpan: 4 }, list,
@@ -1161,12 +1166,13 @@ const CARDS = [
   },
   {
     title: 'A changed key',
-    text: 'Bob installs the app again, so he has a new identity key. Alice’s phone says that the safety number has changed, '
-      + 'what that usually means, and lets her choose.',
+    text: 'Bob installs the app again, so he has a new identity key. Alice’s phone meets it with her next message, says that '
+      + 'the safety number has changed and what that usually means, and waits for her choice.',
     steps: [
+      ['Alice writes', say(0, 'it was good to see you')],
       ['Alice verifies Bob', [{ do: 'verify', phone: 0 }]],
       ['Bob installs the app again', [{ do: 'reinstall', phone: 1 }]],
-      ['Alice writes', say(0, 'is it you?')],
+      ['Alice writes again', say(0, 'is it you?')],
     ],
     again: 'write before you compare, and see which messages wait until you have chosen.',
   },

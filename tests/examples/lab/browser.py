@@ -8,7 +8,11 @@ from __future__ import annotations
 import json
 import mimetypes
 import os
+import re
 import shutil
+import subprocess
+import sys
+import tempfile
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.resources import files
@@ -19,6 +23,7 @@ from urllib.parse import parse_qs, urlsplit
 from playwright.sync_api import (
     Browser,
     BrowserContext,
+    ConsoleMessage,
     Locator,
     Page,
     Route,
@@ -27,9 +32,10 @@ from playwright.sync_api import (
     sync_playwright,
 )
 
+from tests.examples.processes import PATIENCE_S, environment
 from tests.missing import do_without
 
-__all__ = ["CSP", "PAGE", "SHOTS", "Fake", "Upload", "Window", "new_window", "run_chromium"]
+__all__ = ["CSP", "PAGE", "SHOTS", "Fake", "Upload", "Window", "new_window", "run_chromium", "run_lab"]
 
 PAGE: Final = Path(__file__).parents[3] / "examples" / "lab" / "page"
 SHOTS: Final = Path(__file__).parents[3] / "build" / "lab"
@@ -59,6 +65,25 @@ def run_chromium() -> Generator[Browser]:
         browser.close()
 
 
+@contextmanager
+def run_lab(*arguments: str) -> Generator[str]:
+    """Run a real lab; the URL of its page."""
+    command = [sys.executable, "-m", "examples", "lab", "--port", "0", *arguments]
+    with (
+        tempfile.TemporaryFile("w+") as log,
+        subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE, stderr=log, text=True) as process,
+    ):
+        assert process.stdout is not None  # a pipe was asked for
+        line = process.stdout.readline()
+        found = re.match(r"open (http://127\.0\.0\.1:\d+)", line)
+        if found is None:
+            log.seek(0)
+            raise AssertionError(f"{line!r}\n{log.read()}")
+        yield found[1]
+        process.terminate()
+        assert process.wait(PATIENCE_S) == 0
+
+
 class Window:
     """A tab, and what it did that nobody may do.
 
@@ -77,6 +102,10 @@ class Window:
         page.on("pageerror", lambda error: self.complaints.append(str(error)))
         page.on("request", lambda request: self.hosts.add(urlsplit(request.url).hostname))
         page.on("websocket", lambda socket: self.hosts.add(urlsplit(socket.url).hostname))
+
+    def _hear(self, said: ConsoleMessage) -> None:
+        if said.type in ("error", "warning"):
+            self.complaints.append(f"{said.text} ({said.location['url']})")
 
     def phone(self, number: int) -> Locator:
         """The section of a phone."""
@@ -117,8 +146,8 @@ class Window:
 
     def check(self) -> None:
         """Nothing complained, and nothing left this machine."""
-        assert self.complaints == []
-        assert self.hosts <= {"127.0.0.1"}
+        assert self.complaints == [], self.complaints
+        assert self.hosts <= {"127.0.0.1"}, self.hosts
 
 
 @contextmanager
@@ -241,11 +270,19 @@ class Fake:
 
     def until(self, do: str, count: int = 1) -> Sequence[Json]:
         """Wait until the page has asked for something so often."""
+        self._wait(lambda: len(self.asked(do)) >= count)
+        return self.asked(do)
+
+    def until_uploaded(self) -> None:
+        """Wait until the page has begun to hand a file over."""
+        self._wait(lambda: bool(self.uploads))
+
+    def _wait(self, is_so: Callable[[], bool]) -> None:
         for _ in range(_PATIENCE_MS // 20):
-            if len(found := self.asked(do)) >= count:
-                return found
-            self.page.wait_for_timeout(20)
-        raise AssertionError(f"{do} was asked {len(self.asked(do))} times: {self.told}")
+            if is_so():
+                return
+            self.page.wait_for_timeout(20)  # in which what the page says is heard
+        raise AssertionError(f"the page did not ask for it: {self.told}, {self.uploads}")
 
     def _connect(self, link: WebSocketRoute) -> None:
         self.link = link
