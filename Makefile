@@ -25,13 +25,16 @@ FUZZ_INPUTS ?= 1000000
 INTERPRETED ?=
 BENCH := $(if $(INTERPRETED),$(VENV)/.test,$(COMPILED)/.whisperkit)
 
-.PHONY: help demo test test-compiled check lint types typing contracts serve doctor chat bot bot-node fastapi fastapi-talk django django-talk socketio socketio-talk docs fuzz interop bench bench-peers bench-ratchet bench-imports clean
+.PHONY: help demo lab test test-compiled check lint types typing contracts serve doctor chat bot bot-node fastapi fastapi-talk django django-talk socketio socketio-talk docs fuzz interop bench bench-peers bench-ratchet bench-imports clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-22s %s\n", $$1, $$2 }'
 
 demo: $(VENV)/.examples  ## play the story, every claim checked (ARGS="--fast" for a short one)
 	@$(BIN)/python -m examples demo $(ARGS)
+
+lab: $(VENV)/.examples  ## two phones and the server between them, in a browser: every fault is a button
+	@$(BIN)/python -m examples lab $(ARGS)
 
 serve: $(VENV)/.examples  ## run the reference server
 	@$(BIN)/python -m examples serve $(ARGS)
