@@ -47,6 +47,7 @@ class Commands:
             "step": self._step,
             "kill": self._kill,
             "verify": self._verify,
+            "accept": self._accept,
             "reinstall": self._reinstall,
             "remove": self._remove,
             "add": self._add,
@@ -166,6 +167,9 @@ class Commands:
 
     async def _verify(self, asked: Mapping[str, Any]) -> None:
         await self._phone(asked).verify()
+
+    async def _accept(self, asked: Mapping[str, Any]) -> None:
+        await self._phone(asked).accept()
 
     async def _reinstall(self, asked: Mapping[str, Any]) -> None:
         phone = self._phone(asked)

@@ -40,11 +40,13 @@ class Opened(NamedTuple):
 
     Attributes:
         name: What it is called.
+        media_type: What its sender said it is.
         size: In bytes.
         pieces: All of it.
     """
 
     name: str
+    media_type: str
     size: int
     pieces: AsyncIterator[bytes]
 
@@ -151,6 +153,9 @@ class LabFiles:
             one.file = await self._outgoing.add(
                 self._conv, path, caption="", at_ms=one.at_ms, media_type=one.media_type
             )
+            if one.is_cancelled:  # while it was encrypted
+                await self._outgoing.drop(one.file)
+                raise _cancelled()
             one.media_type = one.file.attachment.pointer.media_type
             one.moved, one.total = 0, one.file.attachment.pointer.sealed_size
         except BaseException:
@@ -172,7 +177,7 @@ class LabFiles:
                 if size > MAX_FILE_BYTES:
                     raise HttpError(413, "lab.too-large", f"a file has at most {MAX_FILE_BYTES} bytes")
                 if one.is_cancelled:
-                    raise HttpError(409, "lab.cancelled", "the file was cancelled")
+                    raise _cancelled()
                 await file.write(piece)
         one.size = size
 
@@ -248,13 +253,17 @@ class LabFiles:
         finally:
             # What is open can be read to its end, and nothing in clear stays behind if the browser goes away.
             await asyncio.to_thread(_remove, path)
-        return Opened(file_name(what.pointer.name), size, _pieces_of(file))
+        return Opened(file_name(what.pointer.name), what.pointer.media_type, size, _pieces_of(file))
 
 
 async def _pieces_of(file: anyio.AsyncFile[bytes]) -> AsyncIterator[bytes]:
     async with file:
         while piece := await file.read(_PIECE_BYTES):
             yield piece
+
+
+def _cancelled() -> HttpError:
+    return HttpError(409, "lab.cancelled", "the file was cancelled")
 
 
 def _remove(path: Path) -> None:

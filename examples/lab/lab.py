@@ -24,8 +24,9 @@ __all__ = ["HISTORY", "Lab", "LabError", "open_lab"]
 
 log = logging.getLogger("examples.lab")
 
-# How much of a conversation a page gets unasked.
+# How much of a conversation a page gets unasked, and how many frames that went on.
 HISTORY: Final = 100
+SHOWN_FRAMES: Final = 50
 # The server is looked at when a frame has passed, and not more often than this.
 _LOOK_EVERY_S: Final = 0.15
 _LOOK_AT_LEAST_S: Final = 1.0
@@ -62,7 +63,8 @@ class Lab:
         ]
         self.phones = [self.make_phone(number, folder / "phones") for number in range(len(NAMES))]
         self.recorder = Recorder(seed, now=time.monotonic)
-        self.waiting: dict[int, Json] = {}
+        # The newest frames and those that wait, by number: a page that is loaded again shows them.
+        self._frames: dict[int, Json] = {}
         self._speed = speed
         self._is_told = False
         self.seen: Json = {"rows": [], "inboxes": [], "marks": [], "conversation": "", "head": 0, "fanned_out": 0}
@@ -132,7 +134,7 @@ class Lab:
         told: list[Json] = [{"kind": "hello", "seed": self.seed, "phones": phones}, self.controls()]
         for phone in self.phones:
             told += [await phone.hearing.state(), await phone.history(None, HISTORY), *phone.files.rows()]
-        return [*told, self._server_part(), *self.waiting.values()]
+        return [*told, self._server_part(), *self._frames.values()]
 
     def controls(self) -> Json:
         """How the buttons are."""
@@ -168,12 +170,17 @@ class Lab:
             "fate": fate,
             "at_ms": time.time_ns() // 1_000_000,
         }
-        self.waiting.pop(carried.number, None)
-        if carried.fate is None:
-            self.waiting[carried.number] = told
-        else:
+        self._keep(told)
+        if carried.fate is not None:
             self.recorder.frame(LABELS[carried.phone], carried.way, carried.fate)
         self._tell(told)
+
+    def _keep(self, told: Json) -> None:
+        self._frames.pop(told["id"], None)  # one that waited is among the newest now
+        self._frames[told["id"]] = told
+        gone = [number for number, one in self._frames.items() if one["fate"] != "waiting"][:-SHOWN_FRAMES]
+        for number in gone:
+            del self._frames[number]
 
     def slow(self, *, is_on: bool) -> None:
         """Let everything take long, or not any more."""

@@ -36,6 +36,8 @@ _TYPES: Final = {
     ".svg": "image/svg+xml",
     ".png": "image/png",
 }
+# What a browser may take for what it is said to be: it shows it and does nothing else with it.
+_PICTURES: Final = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})
 _SAFE: Final = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
@@ -156,7 +158,8 @@ class Site:
         phone = self._phone(request.parameters["phone"])
         found = await phone.files.open(request.parameters["message"])
         disposition = f"attachment; filename*=UTF-8''{quote(found.name)}"
-        headers = {**_SAFE, "Content-Type": "application/octet-stream", "Content-Disposition": disposition}
+        kind = found.media_type if found.media_type in _PICTURES else "application/octet-stream"
+        headers = {**_SAFE, "Content-Type": kind, "Content-Disposition": disposition}
         return Response(headers=headers, body=found.pieces, content_length=found.size)
 
     def _phone(self, text: str) -> LabPhone:

@@ -52,7 +52,7 @@ async def test_a_file_goes_to_the_other_phone_and_can_be_saved_on_both() -> None
         for one in saved:
             assert hashlib.sha256(one.content).digest() == hashlib.sha256(data).digest()
             assert one.headers["content-disposition"] == "attachment; filename*=UTF-8''cat.jpg"
-            assert one.headers["content-type"] == "application/octet-stream"
+            assert one.headers["content-type"] == "image/jpeg"
             assert one.headers["x-content-type-options"] == "nosniff"
         assert list(lab.server.folder.parent.rglob("*.sealed")) == []
         assert list(lab.server.folder.parent.rglob("opened")) == []
@@ -66,6 +66,16 @@ async def test_what_a_file_is_called_and_said_to_be_is_made_harmless() -> None:
 
         assert files(page, 0)[0]["name"] == "bashrc_"
         assert files(page, 0)[0]["type"] == "application/octet-stream"
+
+
+async def test_only_a_picture_is_given_to_a_browser_as_what_it_is_said_to_be() -> None:
+    async with driving() as (page, _), http(page) as web:
+        await web.post("/files", params={"phone": "1", "name": "x.svg", "type": "image/svg+xml"}, content=b"<svg/>")
+        await page.until(lambda: len(files(page, 0)) == 1)
+        answer = await web.get(f"/files/0/{next(row['id'] for row in page.shown(0) if 'file' in row)}")
+
+        assert files(page, 0)[0]["type"] == "image/svg+xml"
+        assert answer.headers["content-type"] == "application/octet-stream"
 
 
 async def test_a_file_waits_for_the_ground_and_goes_on_by_itself() -> None:

@@ -250,6 +250,23 @@ async def test_a_new_phone_is_told_of_and_nothing_is_sent_to_it_before_its_numbe
         assert "# " in lab.recorder.dump().splitlines()[1]
 
 
+async def test_whoever_does_not_compare_can_go_on_without() -> None:
+    async with driving() as (page, _):
+        await page.send(0, "hello")
+        await page.until_all_is_well(0, "hello")
+        await page.do("verify", phone=0)
+        await page.until(lambda: page.phone(0)["verified"])
+        await page.do("reinstall", phone=1)
+        await page.until(lambda: page.phone(1)["state"] == "live" and page.texts(1) == [])
+        await page.send(1, "it is me")
+        await page.until(lambda: page.phone(0)["changed"])
+        await page.do("accept", phone=0)
+        await page.until(lambda: page.has(0, "it is me", "received"))
+        await page.until(lambda: not page.phone(0)["changed"])
+
+        assert not page.phone(0)["verified"]
+
+
 async def test_a_phone_that_has_not_everything_is_not_thrown_away() -> None:
     async with driving() as (page, _):
         await page.do("flight", phone=1, on=True)

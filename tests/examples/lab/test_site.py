@@ -187,6 +187,7 @@ async def test_a_newer_tab_takes_over_and_knows_everything() -> None:
             "history",
             "server",
         ]
+        assert {one["id"] for one in page.frames()[-5:]} <= {one["id"] for one in newer.frames()}
         assert newer.texts(0) == newer.texts(1) == ["before", "from the newer one"]
         assert newer.row(0, "before")["mark"] == "delivered"
         assert newer.part("hello")["phones"][1] == {"phone": 1, "name": "Bob", "device": "bob.1"}
