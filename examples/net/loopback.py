@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from typing import cast
 
 from examples.net.http import Route
+from examples.net.websocket import MayOpen, let_in
 from examples.net.websocket_server import Channel, EdgeLimits, WebSocketServer
 
 __all__ = ["Edge", "Recorder", "serving", "transport_of"]
@@ -68,8 +69,15 @@ class Edge:
         port: There.
     """
 
-    def __init__(self, routes: Sequence[Route] = (), limits: EdgeLimits | None = None) -> None:
-        self.server = WebSocketServer(self._open, routes=routes, limits=limits)
+    def __init__(
+        self,
+        routes: Sequence[Route] = (),
+        limits: EdgeLimits | None = None,
+        path: str = "/ws",
+        may_open: MayOpen = let_in,
+    ) -> None:
+        self.server = WebSocketServer(self._open, routes=routes, limits=limits, path=path, may_open=may_open)
+        self._path = path
         self.receivers: list[Recorder] = []
         self._first: asyncio.Future[Recorder] = asyncio.get_running_loop().create_future()
         self._dialled: list[asyncio.StreamWriter] = []
@@ -84,7 +92,7 @@ class Edge:
     @property
     def ws_url(self) -> str:
         """Where WebSocket is spoken."""
-        return f"ws://{self.host}:{self.port}/ws"
+        return f"ws://{self.host}:{self.port}{self._path}"
 
     async def dial(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """Connect without any protocol; what is not closed is cut when the server ends."""
@@ -125,9 +133,14 @@ def transport_of(writer: asyncio.StreamWriter) -> asyncio.Transport:
 
 
 @asynccontextmanager
-async def serving(routes: Sequence[Route] = (), limits: EdgeLimits | None = None) -> AsyncGenerator[Edge]:
+async def serving(
+    routes: Sequence[Route] = (),
+    limits: EdgeLimits | None = None,
+    path: str = "/ws",
+    may_open: MayOpen = let_in,
+) -> AsyncGenerator[Edge]:
     """Serve while the block runs."""
-    edge = Edge(routes, limits)
+    edge = Edge(routes, limits, path, may_open)
     edge.host, edge.port = await edge.server.listen("127.0.0.1", 0)
     try:
         yield edge

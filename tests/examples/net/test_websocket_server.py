@@ -308,6 +308,31 @@ async def test_a_malformed_handshake_is_answered_and_opens_nothing(head: bytes, 
         assert edge.receivers == []
 
 
+async def test_websockets_may_be_opened_somewhere_else() -> None:
+    async with serving(path="/lab/socket") as edge:
+        async with client(edge):
+            path = (await edge.first()).path
+        at_once = await edge.ask(b"GET /lab/sock HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n")
+        with pytest.raises(InvalidStatus) as refused:
+            await connect(f"ws://{edge.host}:{edge.port}/ws", proxy=None)
+
+    assert path == "/lab/socket"
+    assert at_once.startswith(b"HTTP/1.1 404 ")
+    assert refused.value.response.status_code == 404
+
+
+async def test_whoever_may_not_open_a_websocket_is_refused_by_the_headers() -> None:
+    async with serving(may_open=lambda headers: headers["x-ticket"] == "one") as edge:
+        async with connect(edge.ws_url, additional_headers={"X-Ticket": "one"}, proxy=None):
+            await edge.first()
+        for tickets in ([], ["two"], ["one", "one"]):
+            with pytest.raises(InvalidStatus) as refused:
+                await connect(edge.ws_url, additional_headers=[("X-Ticket", one) for one in tickets], proxy=None)
+            assert refused.value.response.status_code == 403
+
+        assert len(edge.receivers) == 1
+
+
 async def test_an_upgrade_anywhere_else_is_not_found() -> None:
     async with serving() as edge:
         with pytest.raises(InvalidStatus) as caught:
