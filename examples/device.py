@@ -11,7 +11,7 @@ import base64
 import json
 import tempfile
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -23,7 +23,7 @@ from examples.adapters.sealed import open_sealed
 from examples.adapters.sealed_lock import Lock
 from examples.adapters.sqlite import open_sqlite
 from examples.device_search import SearchIndex
-from examples.net.blob_client import BlobClient
+from examples.net.blob_client import BlobClient, BlobRefusedError
 from examples.net.websocket_link import connect, is_loopback
 from examples.server.tokens import token_message
 from whisperkit.client import Client
@@ -41,6 +41,7 @@ __all__ = ["FileSpool", "HttpBlobs", "Phone", "device_file", "open_phone", "piec
 _PIECE_BYTES = 256 * 1024
 # A token is taken anew when it has less than this to live.
 _MARGIN_MS = 60_000
+_UNAUTHORISED = 401
 
 
 class FileSpool:
@@ -92,31 +93,51 @@ class HttpBlobs:
 
     async def put(self, blob: BlobId, size: int, read_at: ReadAt) -> None:
         """Upload."""
-        await self._ensure_token()
-        await self._blobs.upload(blob, read_at, size, progress=self.moved)
+        await self._ask(lambda: self._blobs.upload(blob, read_at, size, progress=self.moved))
 
     async def get(self, blob: BlobId) -> AsyncIterator[bytes]:
         """Download."""
         await self._ensure_token()
-        count = 0
-        async for piece in self._blobs.download(blob):
-            count += len(piece)
-            self.moved(count)
-            yield piece
+        count, is_renewed = 0, False
+        while True:
+            try:
+                async for piece in self._blobs.download(blob, start=count):
+                    count += len(piece)
+                    self.moved(count)
+                    yield piece
+            except BlobRefusedError as error:
+                if error.status != _UNAUTHORISED or is_renewed:
+                    raise
+                is_renewed = True
+                await self._renew_token()
+            else:
+                return
 
     async def keep(self, blob: BlobId, *, until_ms: int) -> None:
         """Let it live."""
-        await self._ensure_token()
-        await self._blobs.keep(blob, until_ms)
+        await self._ask(lambda: self._blobs.keep(blob, until_ms))
 
     async def close(self) -> None:
         """End the connections."""
         await self._blobs.__aexit__(None, None, None)
 
+    async def _ask(self, ask: Callable[[], Awaitable[object]]) -> None:
+        """Ask with a token; a server that was started again does not know the old one."""
+        await self._ensure_token()
+        try:
+            await ask()
+        except BlobRefusedError as error:
+            if error.status != _UNAUTHORISED:
+                raise
+            await self._renew_token()
+            await ask()
+
     async def _ensure_token(self) -> None:
+        if time.time_ns() // 1_000_000 >= self._expires_at_ms - _MARGIN_MS:
+            await self._renew_token()
+
+    async def _renew_token(self) -> None:
         now = time.time_ns() // 1_000_000
-        if now < self._expires_at_ms - _MARGIN_MS:
-            return
         assert self._client is not None  # said by whoever opened the phone
         signature = await self._client.sign(token_message(self._device, now))
         asked = {"device": self._device, "at_ms": now, "signature": base64.b64encode(signature).decode()}
