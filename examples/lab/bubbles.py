@@ -156,14 +156,20 @@ class Bubbles:
         return changed
 
     async def _first_below(self, own: list[_Own], status: MessageStatus, first: int) -> int:
-        low, high = first, len(own)
+        """Which is the first that has not come so far: mostly one of the next, so steps begin small."""
+        low, high, step = first, len(own), 1
+        while low < high and self._states[own[low].name][0] >= status:
+            low += 1
         while low < high:
-            middle = (low + high) // 2
-            if await self._client.status(self._conv, MessageId(bytes.fromhex(own[middle].name))) < status:
-                high = middle
+            look_at = min(low + step, high) - 1
+            if await self._has_come(own[look_at], status):
+                low, step = look_at + 1, 2 * step
             else:
-                low = middle + 1
+                high, step = look_at, (look_at - low + 1) // 2
         return low
+
+    async def _has_come(self, one: _Own, status: MessageStatus) -> bool:
+        return await self._client.status(self._conv, MessageId(bytes.fromhex(one.name))) >= status
 
     def settled(self, name: str) -> None:
         """Nobody is there who could get this message: it has come as far as it will."""

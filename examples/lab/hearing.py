@@ -97,6 +97,7 @@ class Hearing:
         self._are_ticks_stale = True
         self._asked_ticks_at = 0.0
         self._changes = 0
+        self._digits = ""
         self._told: Json = {}
 
     def _who(self, user: UserId) -> str:
@@ -181,6 +182,7 @@ class Hearing:
 
     def _identity_changed(self, event: IdentityChanged) -> None:
         self._changes += 1
+        self._digits = ""
         name = self._names[1 - self._phone]
         choice = (
             "You had compared the old one, so nothing is sent until you compare this one"
@@ -200,6 +202,11 @@ class Hearing:
     def look_again(self) -> None:
         """Something may be different now."""
         self._stale.set()
+
+    def trust_moved(self) -> None:
+        """The person has chosen what to do about a number."""
+        self._digits = ""
+        self.look_again()
 
     async def _keep_telling(self) -> None:
         while True:
@@ -265,10 +272,13 @@ class Hearing:
         return "" if seen == "not known" else seen
 
     async def _number(self) -> str:
-        try:
-            return (await self._client.safety_number(self._other)).digits
-        except NoSessionError:
-            return ""
+        """The safety number; thousands of hashes are in it, so it is kept until it may be another one."""
+        if not self._digits:
+            try:
+                self._digits = (await self._client.safety_number(self._other)).digits
+            except NoSessionError:
+                return ""
+        return self._digits
 
     def message(self, name: str) -> MessageId | None:
         """The message that the page calls so."""

@@ -254,12 +254,12 @@ class LabPhone:
         """
         await self._accept()
         await self.client.mark_verified(await self.client.safety_number(self.other))
-        self.hearing.look_again()
+        self.hearing.trust_moved()
 
     async def accept(self) -> None:
         """The person goes on with a number that has changed, without having compared it."""
         await self._accept()
-        self.hearing.look_again()
+        self.hearing.trust_moved()
 
     async def _accept(self) -> None:
         for event in await self.client.undecided(self.other.user):
