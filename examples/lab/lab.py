@@ -235,10 +235,22 @@ class Lab:
         if not phone.has_shown(box["head"]) or phone.hearing.bubbles.waiting:
             raise LabError(f"{name}'s old phone has to have and to have sent everything first: let it be live")
         await phone.exchange()
-        await self.server.replace(phone.device, *await phone.client.identity())
+        await self._let_in(phone)
         await self._until(phone, len(USERS))
         phone.join(self.phones[0].conv)
         self.recorder.remark(f"{LABELS[phone.number]} was set up anew; there are no keys in the simulator")
+
+    async def _let_in(self, phone: LabPhone) -> None:
+        """Tell the server of a new phone; the old one is gone, so there is no way back if it is killed just now."""
+        key, registration_id = await phone.client.identity()
+        deadline = time.monotonic() + _SET_UP_S
+        while True:
+            try:
+                return await self.server.replace(phone.device, key, registration_id)
+            except LookError:
+                if time.monotonic() > deadline:
+                    raise
+            await asyncio.sleep(_LOOK_EVERY_S)
 
     # ---- the server ----
 

@@ -9,6 +9,7 @@ import shutil
 import signal
 import sys
 import tempfile
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Final
 
@@ -64,17 +65,17 @@ class _NoPortError(Exception):
 async def _run(folder: Path, port: int, seed: int) -> int:
     await _try(port)
     with stop_signals() as stop:
-        lab_is_open = open_lab(folder, seed=seed)
-        with waiting("starting the server and two phones"):
-            lab = await lab_is_open.__aenter__()
-        try:
+        async with AsyncExitStack() as stack:
+            with waiting("starting the server and two phones"):
+                lab = await stack.enter_async_context(open_lab(folder, seed=seed))
             site = Site(lab)
-            port = await site.listen(port)
+            try:
+                port = await site.listen(port)
+            except OSError as error:  # it was taken since
+                raise _NoPortError(os.strerror(error.errno or 0)) from error
+            stack.push_async_callback(site.close)
             print(f"open http://127.0.0.1:{port} (two phones and the server between them)", flush=True)
             stopped_by = await stop
-            await site.close()
-        finally:
-            await lab_is_open.__aexit__(None, None, None)
     return EXIT_INTERRUPTED if stopped_by is signal.SIGINT else EXIT_OK
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import secrets
 from collections.abc import Mapping
 from http.cookies import CookieError, SimpleCookie
@@ -25,6 +26,8 @@ from examples.net.http import HttpError, Request, Response, Route, json_response
 from examples.net.websocket_server import Channel, EdgeLimits, WebSocketServer
 
 __all__ = ["PAGE", "REPLACED", "Site"]
+
+log = logging.getLogger("examples.lab")
 
 PAGE: Final = Path(__file__).parent / "page"
 REPLACED: Final = 4001
@@ -193,6 +196,13 @@ class _Talk:
         self._task = asyncio.create_task(self._run())
 
     async def _run(self) -> None:
+        try:
+            await self._talk()
+        except Exception:
+            log.exception("a page was not answered")
+            self._channel.close(1011, "the lab failed; the page begins again")
+
+    async def _talk(self) -> None:
         for told in await self._lab.everything():
             self._send(told)
         held, self._held = self._held or [], None

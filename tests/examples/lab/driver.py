@@ -65,7 +65,7 @@ class Driver:
         return {"Cookie": self.cookie, "Origin": self.origin}
 
     async def open(self) -> None:
-        """Connect, and wait until all is there that a new page gets."""
+        """Connect, and wait until all is there that a new page gets, or the lab closes."""
         self._socket = await connect(
             f"ws://127.0.0.1:{self.port}/lab",
             additional_headers=self.headers,
@@ -74,7 +74,7 @@ class Driver:
             proxy=None,
         )
         self._reading = asyncio.create_task(self._read(self._socket))
-        await self.until(lambda: "server" in self._parts)
+        await self.until(lambda: "server" in self._parts or self.closed is not None)
 
     async def close(self) -> None:
         if self._socket is not None:

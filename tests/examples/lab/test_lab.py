@@ -267,6 +267,24 @@ async def test_whoever_does_not_compare_can_go_on_without() -> None:
         assert not page.phone(0)["verified"]
 
 
+class _LabThatIsKilledMeanwhile(Lab):
+    async def _let_in(self, phone: LabPhone) -> None:
+        await self.server.kill()
+        await super()._let_in(phone)
+
+
+async def test_a_new_phone_is_let_in_though_the_server_is_killed_just_then() -> None:
+    async with driving(lab_type=_LabThatIsKilledMeanwhile) as (page, _):
+        await page.send(0, "hello")
+        await page.until_all_is_well(0, "hello")
+        await page.do("reinstall", phone=1)
+        await page.until(lambda: {"kind": "empty", "phone": 1} in page.told)
+        await page.until(lambda: page.phone(1)["state"] == "live" and page.texts(1) == [])
+        await page.send(1, "it is me")
+        await page.until(lambda: page.has(0, "it is me", "received"))
+        await page.until(lambda: page.counter == (2, 0, 0))
+
+
 async def test_a_phone_that_has_not_everything_is_not_thrown_away() -> None:
     async with driving() as (page, _):
         await page.do("flight", phone=1, on=True)

@@ -13,7 +13,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
 from examples.lab.site import PAGE, Site
-from tests.examples.lab.driver import Driver, driving
+from tests.examples.lab.driver import Driver, Json, driving
 
 pytestmark = pytest.mark.anyio
 
@@ -157,6 +157,26 @@ async def test_what_fails_without_a_reason_is_told_and_ends_nothing() -> None:
         await page.until(lambda: page.said() == ["that did not work; the lab's log says why"])
         await page.send(0, "still there")
         await page.until(lambda: page.has(1, "still there"))
+
+
+async def test_a_page_that_cannot_be_answered_is_closed_and_may_come_again() -> None:
+    async with driving() as (page, lab):
+        everything = lab.everything
+
+        async def nothing() -> list[Json]:
+            lab.everything = everything  # type: ignore[method-assign]
+            raise RuntimeError("a fault of ours")
+
+        lab.everything = nothing  # type: ignore[method-assign]
+        newer = Driver(page.port, page.cookie)
+        await newer.open()
+        closed = newer.closed
+        await newer.close()
+        again = await Driver.of(page.port)
+
+        assert closed == 1011
+        assert again.phone(0)["state"] == "live"
+        await again.close()
 
 
 async def test_a_page_that_asks_for_too_much_at_once_is_closed() -> None:
