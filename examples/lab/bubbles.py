@@ -209,10 +209,11 @@ class Bubbles:
         return row | {"at_ms": self._wall_ms(), "text": text, "mark": "notice", "words": ""}
 
     def sending(self, name: str, at_ms: int, file: Json, words: str) -> Json:
-        """The row of a file that is on its way, and is no message yet."""
+        """The row of a file that is on its way, or was given up there, and is no message yet."""
         self._orders.setdefault(name, self._behind_all())
         row: Json = {"kind": "message", "phone": self.phone, "id": name, "order": self._orders[name], "mine": True}
-        return row | {"at_ms": at_ms, "text": "", "file": file, "mark": "pending", "words": words}
+        mark = "failed" if file["state"] == "failed" else "pending"
+        return row | {"at_ms": at_ms, "text": "", "file": file, "mark": mark, "words": words}
 
     def _mark(self, name: str, record: Record) -> Json:
         at = self._clock(record.at_ms)

@@ -194,6 +194,18 @@ class LabFiles:
             self._carrying[1].cancel()
         await self._outgoing.drop(one.file)
 
+    def holds(self, number: str) -> bool:
+        """Whether a row is of a file that is no message yet."""
+        return number in self._moving
+
+    def retry(self, number: str) -> None:
+        """Try again to carry what was given up."""
+        one = self._moving[number]
+        if one.state == "failed":
+            one.state, one.words, one.moved = "moving", "waiting to send", 0
+            self._show(one)
+            self._news.set()
+
     def _forget(self, one: _Moving) -> None:
         self._moving.pop(one.number, None)
         self._bubbles.drop(one.number)

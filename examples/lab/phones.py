@@ -199,11 +199,14 @@ class LabPhone:
         self._counter.write(message_name(await self.client.send(self.conv, text)))
 
     async def retry(self, name: str) -> None:
-        """Send what failed again, as a new message.
+        """Send what failed again: a message as a new one, a file as it is.
 
         Raises:
             UsageError: It has not failed.
         """
+        if self.files.holds(name):
+            self.files.retry(name)
+            return
         record = self.hearing.bubbles.records.get(name)
         if record is None:
             raise UsageError("there is no such message")
@@ -216,6 +219,9 @@ class LabPhone:
         Raises:
             UsageError: It has not failed.
         """
+        if self.files.holds(name):
+            await self.files.cancel(name)
+            return
         record = self.hearing.bubbles.records.get(name)
         if record is None:
             raise UsageError("there is no such message")

@@ -181,7 +181,7 @@ def test_what_has_no_record_has_a_place_all_the_same(desk: Desk) -> None:
     desk.take(record(1, seq=1))
     notice = desk.bubbles.notice("changed-1", "⚠ Bob has a new safety number")
     blob = BlobId.mint(random_bytes=bytes)
-    moving = desk.bubbles.sending(blob, NOON_MS, {"name": "cat.jpg"}, "waiting to send")
+    moving = desk.bubbles.sending(blob, NOON_MS, {"name": "cat.jpg", "state": "moving"}, "waiting to send")
     desk.take(record(2, seq=2))
     orders = [desk.bubbles.row(desk.bubbles.records[name(number)]) for number in (1, 2)]
     first, second = (row["order"] for row in orders if row is not None)

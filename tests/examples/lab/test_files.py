@@ -111,6 +111,28 @@ async def test_a_file_that_waits_or_moves_can_be_cancelled() -> None:
         assert list(lab.server.folder.parent.rglob("*.sealed")) == []
 
 
+async def test_a_file_that_the_server_refuses_says_so_and_may_be_tried_again_or_thrown_away(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("WHISPERKIT_LIMITS__BLOB_BYTES", "10000")
+    async with driving() as (page, _), http(page) as web:
+        answer = await web.post("/files", params={"phone": "0", "name": "long.mp4"}, content=bytes(20_000))
+        number = answer.json()["id"]
+        await page.until(lambda: page.rows[0][number]["mark"] == "failed")
+        words = page.rows[0][number]["words"]
+        await web.post("/files", params={"phone": "0", "name": "short.mp4"}, content=b"x")
+        await page.until(lambda: [file["name"] for file in files(page, 1)] == ["short.mp4"])
+        told = len(page.told)
+        await page.do("retry", phone=0, id=number)
+        await page.until(lambda: any(one.get("mark") == "pending" for one in page.told[told:]))
+        await page.until(lambda: page.rows[0][number]["mark"] == "failed")
+        await page.do("discard", phone=0, id=number)
+        await page.until(lambda: number not in page.rows[0])
+
+        assert words.startswith("not sent: ")
+        assert page.said() == []
+
+
 async def test_a_browser_that_goes_away_while_it_sends_has_sent_nothing() -> None:
     async def some() -> AsyncIterator[bytes]:
         yield bytes(100_000)
