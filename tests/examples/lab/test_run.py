@@ -20,7 +20,7 @@ import pytest
 
 from examples.exits import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, EXIT_UNAVAILABLE
 from examples.lab import run as lab_run
-from tests.examples.processes import PATIENCE_S, environment
+from tests.examples.processes import PATIENCE_S, Terminal, environment
 
 LINE: Final = re.compile(r"open (http://127\.0\.0\.1:(\d+)) \(two phones and the server between them\)\n")
 
@@ -97,6 +97,21 @@ def test_it_says_where_the_page_is_and_leaves_nothing_behind(folder: Path, numbe
         assert (process.returncode, out, err) == (code, "", "")
         assert is_gone(server)
         assert list(folder.iterdir()) == []
+
+
+def test_ctrl_c_in_a_terminal_reaches_the_server_too_and_all_ends_well(folder: Path) -> None:
+    terminal = Terminal(["lab", "--port", "0"], folder, {"TMPDIR": str(folder)})
+    try:
+        terminal.until(LINE.pattern.rstrip())
+        server = server_of(folder)
+        terminal.press(b"\x03")
+
+        assert terminal.end() == EXIT_INTERRUPTED
+        assert "Traceback" not in terminal.screen
+        assert is_gone(server)
+        assert list(folder.iterdir()) == []
+    finally:
+        terminal.close()
 
 
 def test_a_lab_that_is_killed_takes_its_server_along(folder: Path) -> None:
