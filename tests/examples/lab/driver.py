@@ -174,10 +174,10 @@ class Driver:
     def _is_set(self, what: str, to: object) -> bool:
         return bool(self.part("controls")[what] == to)
 
-    async def until(self, holds: Callable[[], bool]) -> None:
+    async def until(self, holds: Callable[[], bool], *, patience_s: float = PATIENCE_S) -> None:
         """Wait until something holds of what was told."""
         try:
-            async with asyncio.timeout(PATIENCE_S), self._news:
+            async with asyncio.timeout(patience_s), self._news:
                 await self._news.wait_for(holds)
         except TimeoutError:
             raise AssertionError(f"what was waited for did not come:\n{self._story()}") from None
