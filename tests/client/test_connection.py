@@ -236,6 +236,23 @@ def test_a_client_that_was_stopped_is_offline_and_can_be_started_again(net: Chat
     assert bob.runtime.tasks < 8
 
 
+@pytest.mark.parametrize("is_new", [True, False])
+def test_a_client_that_is_stopped_while_it_answers_the_challenge_says_nothing(net: ChatNet, is_new: bool) -> None:
+    if is_new:
+        net.server.crash()
+        phone = net.add(DeviceId.named("bob", 1))  # has its keys, and has not met the server
+        net.wait(1.0)
+    else:
+        phone = net.phone("bob")
+    phone.do(lambda client: client.stop())
+    greeter = phone.client._greeter  # pyright: ignore[reportPrivateUsage]  # its task ends a moment later than the session
+    before = len(phone.said)
+
+    phone.do(lambda _client: greeter.greet(frames.Challenge(frames.PROTOCOL_VERSION, bytes(32))))
+
+    assert len(phone.said) == before
+
+
 class Watched(Fates):
     """Tells of each commit when the store has made it, and its answer is still on the way."""
 

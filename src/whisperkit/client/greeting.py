@@ -66,9 +66,8 @@ class Greeter:
             self._nonce, self._at.device, identity_key=key, registration_id=registration_id, name=self._name
         )
         proof = await self._people.sign(message)
-        assert self._at.session is not None  # the challenge came over it
         self.said_hello_at = self._at.runtime.now()
-        self._at.session.send([frames.Register(self._at.device, key, registration_id, self._name, proof)])
+        self._answer(frames.Register(self._at.device, key, registration_id, self._name, proof))
 
     async def hello(self) -> None:
         """Say who this is and where it stands."""
@@ -84,10 +83,13 @@ class Greeter:
             self._at.mirror = mirror.attach(detached, followed=followed, now=self._at.runtime.now())
 
         await self._at.records.run(attach)
-        assert self._at.session is not None  # the challenge came over it
-        hello = frames.Hello(frames.PROTOCOL_VERSION, self._at.device, number, self._at.mirror.cursor, proof)
-        self._at.session.send([hello])
+        self._answer(frames.Hello(frames.PROTOCOL_VERSION, self._at.device, number, self._at.mirror.cursor, proof))
         self.beaten_at = self.said_hello_at = self._at.runtime.now()
+
+    def _answer(self, frame: frames.Register | frames.Hello) -> None:
+        """Over the connection that the challenge came over, unless the client was stopped meanwhile."""
+        if self._at.session is not None:
+            self._at.session.send([frame])
 
     def welcomed(self) -> None:
         """Begin what needs a connection."""
