@@ -41,7 +41,7 @@ def check(name: str, alice: Stage) -> None:
 
 def lasting(line: str) -> str:
     """A line without times, keys and ids: what happens in between depends on how often it is drawn."""
-    line = re.sub(r" +(○ .*next try) +\d+ s", r" \1 0 s", line.rstrip())
+    line = re.sub(r" +([○o] offline.*next try) +\d+ s", r" \1 0 s", line.rstrip())
     line = re.sub(r"\b\d{5}\b", "12345", line)
     line = re.sub(r"#[0-9a-f]{4}", "#7f3a", line)
     line = re.sub(r"[▀▄█][▀▄█ ]{8,}", "(a code)", line)
