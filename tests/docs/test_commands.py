@@ -95,7 +95,14 @@ def test_a_command_in_a_sentence_is_there(command: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "command", ["make coffee", "make tea", "python -m examples orchestra", "python -m examples.orchestra", "python -m whisper.kit"]
+    "command",
+    [
+        "make coffee",
+        "make tea",
+        "python -m examples orchestra",
+        "python -m examples.orchestra",
+        "python -m whisper.kit",
+    ],
 )
 def test_a_command_that_is_not_there_is_found(command: str) -> None:
     assert unknown(command) is not None
