@@ -33,7 +33,7 @@ help:  ## list the targets
 demo: $(VENV)/.examples  ## play the story, every claim checked (ARGS="--fast" for a short one)
 	@$(BIN)/python -m examples demo $(ARGS)
 
-lab: $(VENV)/.examples  ## two phones and the server between them, in a browser: every fault is a button
+lab: $(VENV)/.lab  ## two phones and the server between them, in a browser: every fault is a button
 	@$(BIN)/python -m examples lab $(ARGS)
 
 serve: $(VENV)/.examples  ## run the reference server
@@ -143,7 +143,7 @@ $(VENV)/.pip:
 	@$(PIP) install --quiet --upgrade 'pip>=25.1'  # the first that knows --group
 	@touch $@
 
-$(VENV)/.examples $(VENV)/.frameworks $(VENV)/.test $(VENV)/.fuzz $(VENV)/.node $(VENV)/.interop $(VENV)/.docs $(VENV)/.dev: $(VENV)/.%: $(VENV)/.pip pyproject.toml
+$(VENV)/.examples $(VENV)/.lab $(VENV)/.frameworks $(VENV)/.test $(VENV)/.fuzz $(VENV)/.node $(VENV)/.interop $(VENV)/.docs $(VENV)/.dev: $(VENV)/.%: $(VENV)/.pip pyproject.toml
 	@echo "installing whisperkit and its dependency group $*"
 	@$(PIP) install --quiet --editable . --group $*
 	@touch $@

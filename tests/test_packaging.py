@@ -18,7 +18,8 @@ from tests.distribution import ROOT, UNREACHABLE, build_sdist, build_wheel, inst
 from whisperkit._version import __version__
 
 SOURCE = ROOT / "src" / "whisperkit"
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+PROJECT = PYPROJECT["project"]
 
 # What each import may not bring with it: an event loop, or what the importer did not ask for.
 APART = [
@@ -195,3 +196,10 @@ def test_the_simulator_comes_with_the_extra_of_its_name(author: Path, tmp_path: 
     run = subprocess.run([author, *arguments], cwd=tmp_path, capture_output=True, text=True, check=False)
 
     assert (run.returncode, run.stdout.split()[:3]) == (0, ["held", "seed", "7,"])
+
+
+def test_the_lab_brings_what_the_simulator_needs() -> None:
+    """It is not in the dependencies of the examples, and an import of the lab ends without it."""
+    lab = {one for one in PYPROJECT["dependency-groups"]["lab"] if isinstance(one, str)}
+
+    assert lab >= set(PROJECT["optional-dependencies"]["testing"])
