@@ -60,9 +60,9 @@ CHANGES: Final[Mapping[str, str]] = {
     "device needs. The load signs as often as the server checks.",
     "latency": "The pace is a part of what the server does when ten posts of a pair go together. Here they come one by "
     "one: a read and a write of a socket for each message and for each acknowledgement, where ten together need a few "
-    "for all, and a core that finds less of its code and data in its cache each time. A message costs more than twice "
-    "as much so, at the relay as well, and a core that is busy for nearly all of the time lets messages wait in line. "
-    "It falls with what a read of a socket costs, and with more gateways, each on a core of its own.",
+    "for all. A message costs far more so, at the relay as well, as the rows of 50 and of 500 pairs show, and a core "
+    "that is busy for most of the time lets messages wait in line. It falls with what a read of a socket costs, and "
+    "with more gateways, each on a core of its own.",
     "mirror": "Each entry is checked against the chain, placed in its conversation, and noted in rows: work of Python.",
     "planner": "The roster is read member by member, because it may be longer than memory.",
     "presence": "Each beat moves a device in a dictionary that is in order of time.",

@@ -49,7 +49,7 @@ def test_how_far_it_is_stands_in_one_line_until_it_is_over() -> None:
 def test_nothing_is_said_of_what_is_over_at_once() -> None:
     terminal = Terminal()
 
-    with waiting(lambda: "never", stream=terminal):
+    with waiting(lambda: "never", stream=terminal, silent_s=3_600.0):
         pass
 
     assert terminal.lines == []

@@ -32,17 +32,11 @@ class FrameCounts:
 
     def came(self, some: Sequence[Frame]) -> None:
         """These came from a device."""
-        counts = self._came
-        for frame in some:
-            kind = type(frame)
-            counts[kind] = counts.get(kind, 0) + 1
+        _add(self._came, some)
 
     def left(self, some: Sequence[Frame | EncodedFrame]) -> None:
         """These left for a device."""
-        counts = self._left
-        for frame in some:
-            kind = type(frame)
-            counts[kind] = counts.get(kind, 0) + 1
+        _add(self._left, some)
 
     def tell(self) -> None:
         """Tell the hook of all since the last time."""
@@ -50,3 +44,9 @@ class FrameCounts:
             for kind, count in counts.items():
                 self._hook.frames(direction, _NAMES[kind], count)
             counts.clear()
+
+
+def _add(counts: dict[type, int], some: Sequence[Frame | EncodedFrame]) -> None:
+    for frame in some:
+        kind = type(frame)
+        counts[kind] = counts.get(kind, 0) + 1
