@@ -6,7 +6,7 @@ import asyncio
 import os
 import sys
 import time
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -54,6 +54,7 @@ def chat_on_screen(
 
 async def _run(name: str, url: str, folder: Path, number: int, lock: Lock, wait_s: float, settings: Settings) -> int:
     understand_old_alt()
+    _forget_former_size()
     chosen = {"ascii": ASCII, "unicode": GLYPHS}.get(settings.glyphs) or glyphs_for(sys.stdout.encoding)
     async with AsyncExitStack() as stack:
         with waiting(f"opening {name}.{number}"):
@@ -94,6 +95,14 @@ async def _run(name: str, url: str, folder: Path, number: int, lock: Lock, wait_
         if unsent:
             print(f"{unsent} not sent yet; they go out the next time", file=sys.stderr)
         return EXIT_OK
+
+
+def _forget_former_size() -> None:
+    """Believe the terminal and not what was exported once, which would stay as it is when the window changes."""
+    with suppress(OSError, ValueError):
+        if all(os.get_terminal_size(sys.stdout.fileno())):
+            for name in ("COLUMNS", "LINES"):
+                os.environ.pop(name, None)
 
 
 def _wall_ms() -> int:

@@ -19,6 +19,7 @@ __all__ = ["PATIENCE_S", "Server", "Terminal", "environment"]
 
 # For tests that fail: nothing waits that long in one that passes.
 PATIENCE_S: Final = 60.0
+_NOT_PASSED_ON: Final = ("WHISPERKIT_", "COLUMNS", "LINES")
 _ROOT: Final = Path(__file__).parents[2]
 _EXAMPLES: Final = [sys.executable, "-m", "examples"]
 # Ctrl-C reaches whoever has the terminal as its own, and does not ignore it, as what a script starts with "&" does.
@@ -33,9 +34,10 @@ os.execv(sys.argv[1], sys.argv[1:])
 def environment(settings: Mapping[str, str] | None = None) -> dict[str, str]:
     """That of a process that finds the examples from any folder, with these settings and no others.
 
-    Devices open with a key, unless it is set to nothing: then a passphrase is asked for.
+    Devices open with a key, unless it is set to nothing: then a passphrase is asked for. The size of the terminal in
+    which the tests run is not that of the ones which they open.
     """
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("WHISPERKIT_")}
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(_NOT_PASSED_ON)}
     return {**kept, "PYTHONPATH": str(_ROOT), "PYTHONUTF8": "1", "WHISPERKIT_KEY": "5e" * 32, **(settings or {})}
 
 

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -39,9 +39,19 @@ class Glass:
         folder: Where it runs.
         columns: How wide it is.
         lines: How high it is.
+        settings: Variables of its environment.
     """
 
-    def __init__(self, arguments: Sequence[str], folder: Path, *, columns: int = 100, lines: int = 30) -> None:
+    def __init__(
+        self,
+        arguments: Sequence[str],
+        folder: Path,
+        *,
+        columns: int = 100,
+        lines: int = 30,
+        settings: Mapping[str, str] | None = None,
+    ) -> None:
+        self._settings = dict(settings or {})
         # Not in a folder of pytest's: the path of a socket may not be long.
         self._home = tempfile.TemporaryDirectory(prefix="glass-")
         settings = [word for setting in _SETTINGS for word in (*setting, ";")]
@@ -115,7 +125,7 @@ class Glass:
 
     def _tmux(self, *arguments: str) -> str:
         """Do something with a server of one's own, which knows no settings of whoever runs this."""
-        own = environment({"COLORTERM": "truecolor", "TZ": "UTC"})
+        own = environment({"COLORTERM": "truecolor", "TZ": "UTC", **self._settings})
         own.pop("TMUX", None)
         done = subprocess.run(
             ["tmux", "-u", "-f", os.devnull, "-S", str(Path(self._home.name, "socket")), *arguments],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -38,10 +38,13 @@ def client(server: Server, tmp_path: Path) -> Iterator[Open]:
     """Open the client of somebody."""
     opened: list[Glass] = []
 
-    def open_for(name: str, *more: str, columns: int = 100, lines: int = 30) -> Glass:
+    def open_for(
+        name: str, *more: str, columns: int = 100, lines: int = 30, settings: Mapping[str, str] | None = None
+    ) -> Glass:
         folder = tmp_path / name
         folder.mkdir(exist_ok=True)
-        glass = Glass(["chat", name, "--url", server.url, *more], folder, columns=columns, lines=lines)
+        command = ["chat", name, "--url", server.url, *more]
+        glass = Glass(command, folder, columns=columns, lines=lines, settings=settings)
         opened.append(glass)
         return glass
 
@@ -71,6 +74,12 @@ def meet(client: Open) -> tuple[Glass, Glass]:
 def said(glass: Glass) -> list[str]:
     """The first lines of the messages on the screen, without who and when."""
     return [found[1].rstrip(" ✓✔◷│") for found in re.finditer(r"\d\d:\d\d  (.*)", glass.screen)]
+
+
+def drawn(glass: Glass) -> tuple[int, int]:
+    """How large the picture is that was drawn: to the corner of the last box."""
+    corners = [(len(line), row) for row, line in enumerate(glass.screen.splitlines(), 1) if line.endswith("╯")]
+    return max(corners, default=(0, 0), key=lambda corner: corner[1])
 
 
 def test_a_talk_with_a_kill_of_the_server_in_the_middle_loses_and_doubles_nothing(
@@ -137,6 +146,16 @@ def test_a_talk_with_a_kill_of_the_server_in_the_middle_loses_and_doubles_nothin
     alice.shows_no("╭─ Chats")
     alice.press("\x11")  # Ctrl+Q
     assert alice.end() == 0
+
+
+def test_the_size_is_that_of_the_window_and_not_one_that_was_exported_before(client: Open) -> None:
+    alice = client("alice", settings={"COLUMNS": "80", "LINES": "24"})
+    alice.shows("● live")
+    assert drawn(alice) == (100, 30)
+
+    alice.become(48, 20)
+
+    alice.until(lambda: drawn(alice) == (48, 20))
 
 
 def test_what_was_written_without_a_server_goes_out_the_next_time(client: Open, server: Server) -> None:
