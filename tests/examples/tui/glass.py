@@ -54,11 +54,11 @@ class Glass:
         self._settings = dict(settings or {})
         # Not in a folder of pytest's: the path of a socket may not be long.
         self._home = tempfile.TemporaryDirectory(prefix="glass-")
-        settings = [word for setting in _SETTINGS for word in (*setting, ";")]
+        first = [word for setting in _SETTINGS for word in (*setting, ";")]
         size = [f"-x{columns}", f"-y{lines}"]
         self._ended_with = Path(self._home.name, "exit-code")
         client = ["sh", "-c", _RUN, str(self._ended_with), sys.executable, "-m", "examples", *arguments]
-        self._tmux("start-server", ";", *settings, "new-session", "-d", *size, "-c", str(folder), "--", *client)
+        self._tmux("start-server", ";", *first, "new-session", "-d", *size, "-c", str(folder), "--", *client)
         self._group = int(self._ask("#{pane_pid}"))
 
     @property
