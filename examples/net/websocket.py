@@ -1,8 +1,8 @@
 """One WebSocket connection, as a protocol of asyncio over the sans-IO `ServerProtocol` of `websockets`.
 
-No task and no queue per connection: what comes is handed to a `Receiver` as it is parsed, what goes out is gathered
-and written once per turn of the loop, by one callback for all connections. Time is told from outside, by one timer for
-all (`WebSocketConnection.check_time`), so a quiet connection costs a few hundred bytes beside its socket's own. Plain
+No task and no queue per connection: what comes is handed to a `Receiver` as it is parsed, and all connections read and
+write once per turn of the loop, by one callback each (`turns`). Time is told from outside, by one timer for all
+(`WebSocketConnection.check_time`), so a quiet connection costs a few hundred bytes beside its socket's own. Plain
 frames take a short way past the parser (`plain_frames`).
 
 There is no compression: what is carried is encrypted, and compressing secrets together with what an attacker
@@ -23,9 +23,10 @@ from websockets.protocol import State
 from websockets.server import ServerProtocol
 
 from examples.net.plain_frames import frame_head, next_frame
+from examples.net.turns import Turns
 from whisperkit.sync.codec import MAX_JSON_CHARS
 
-__all__ = ["Channel", "EdgeLimits", "MayOpen", "OnOpen", "Receiver", "TurnWriter", "WebSocketConnection", "let_in"]
+__all__ = ["Channel", "EdgeLimits", "MayOpen", "OnOpen", "Receiver", "WebSocketConnection", "let_in"]
 
 log = logging.getLogger("examples.net.websocket")
 
@@ -124,25 +125,6 @@ def let_in(_headers: Mapping[str, str]) -> bool:
     return True
 
 
-class TurnWriter:
-    """Writes for all connections that have something to say, once per turn of the loop."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
-        self._dirty: list[WebSocketConnection] = []
-
-    def soon(self, connection: WebSocketConnection) -> None:
-        """Call the connection's `flush` at the next turn."""
-        if not self._dirty:
-            self._loop.call_soon(self._write)
-        self._dirty.append(connection)
-
-    def _write(self) -> None:
-        dirty, self._dirty = self._dirty, []
-        for connection in dirty:
-            connection.flush()
-
-
 class WebSocketConnection(asyncio.Protocol):
     """One connection: a `Channel` to the application, a protocol to the loop.
 
@@ -150,7 +132,7 @@ class WebSocketConnection(asyncio.Protocol):
         on_open: Called once the handshake is done.
         may_open: Whether there is one, by the headers of the request.
         on_end: Called when the connection is gone.
-        writer: Writes once per turn.
+        turns: Reads and writes for all connections.
         limits: See there.
         opened_at: When its first byte came, on the loop's clock.
         now: The loop's clock.
@@ -177,8 +159,8 @@ class WebSocketConnection(asyncio.Protocol):
         "_receiver",
         "_tail",
         "_transport",
+        "_turns",
         "_unflushed_bytes",
-        "_writer",
         "_ws",
     )
 
@@ -190,7 +172,7 @@ class WebSocketConnection(asyncio.Protocol):
         on_open: OnOpen,
         may_open: MayOpen = let_in,
         on_end: Callable[[WebSocketConnection], None],
-        writer: TurnWriter,
+        turns: Turns,
         limits: EdgeLimits,
         opened_at: float,
         now: Callable[[], float],
@@ -199,7 +181,7 @@ class WebSocketConnection(asyncio.Protocol):
         self._on_open = on_open
         self._may_open = may_open
         self._on_end = on_end
-        self._writer = writer
+        self._turns = turns
         self._limits = limits
         self._now = now
         self._heard_at = opened_at
@@ -289,6 +271,10 @@ class WebSocketConnection(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)  # what a TCP server makes
 
     def data_received(self, data: bytes) -> None:
+        self._turns.read_soon(self, data)
+
+    def read(self, data: bytes) -> None:
+        """Take what the socket had; the loop has gone on to other sockets meanwhile."""
         self._heard_at = self._now()
         if not self._has_head:
             data = self._take_head(data)
@@ -318,6 +304,7 @@ class WebSocketConnection(asyncio.Protocol):
             at += size
 
     def eof_received(self) -> None:
+        self._turns.read_now()
         self._ws.receive_eof()
         self.flush()  # now: when this returns the transport closes itself, after what was written
 
@@ -330,6 +317,7 @@ class WebSocketConnection(asyncio.Protocol):
             self._receiver.drained()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self._turns.read_now()
         self._ws.receive_eof()
         self._is_closing = True
         receiver, self._receiver = self._receiver, None
@@ -387,7 +375,7 @@ class WebSocketConnection(asyncio.Protocol):
     def _flush_soon(self) -> None:
         if not self._is_dirty:
             self._is_dirty = True
-            self._writer.soon(self)
+            self._turns.flush_soon(self)
 
     def _shake_hands(self, request: Request) -> None:
         try:

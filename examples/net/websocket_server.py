@@ -12,13 +12,13 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, NamedTuple, TypeAlias, cast
 
 from examples.net.http import HttpConnection, Route, Routes
+from examples.net.turns import Turns
 from examples.net.websocket import (
     Channel,
     EdgeLimits,
     MayOpen,
     OnOpen,
     Receiver,
-    TurnWriter,
     WebSocketConnection,
     let_in,
 )
@@ -79,7 +79,7 @@ class WebSocketServer:
             OSError: The address is taken, or not of this machine.
         """
         loop = self._loop = asyncio.get_running_loop()
-        self._writer = TurnWriter(loop)
+        self._turns = Turns(loop)
         self._server = await loop.create_server(lambda: _Doorman(self), host, port, backlog=_BACKLOG)
         self._timer = loop.call_later(self.limits.check_every_s, self._tick)
         name = self._server.sockets[0].getsockname()
@@ -170,7 +170,7 @@ class WebSocketServer:
             on_open=self.on_open,
             may_open=self.may_open,
             on_end=self.end,
-            writer=self._writer,
+            turns=self._turns,
             limits=self.limits,
             opened_at=opened_at,
             now=self._loop.time,

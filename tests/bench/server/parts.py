@@ -86,11 +86,12 @@ _COMMITS: Final = _Commits("Database._write_together", "pysqlite_connection_exec
 # By module; with a function behind a colon, that function alone.
 _OURS: Final[Mapping[str, str]] = {
     "examples/net/websocket.py": PARSING,
-    "examples/net/websocket.py:TurnWriter.soon": FRAMING,
-    "examples/net/websocket.py:TurnWriter._write": FRAMING,
     "examples/net/websocket.py:WebSocketConnection.send": FRAMING,
     "examples/net/websocket.py:WebSocketConnection.flush": FRAMING,
     "examples/net/websocket.py:WebSocketConnection.write_backlog": FRAMING,
+    "examples/net/turns.py": PARSING,
+    "examples/net/turns.py:Turns.flush_soon": FRAMING,
+    "examples/net/turns.py:Turns._flush": FRAMING,
     "examples/net/plain_frames.py": PARSING,
     "examples/net/plain_frames.py:frame_head": FRAMING,
     "examples/net/websocket_server.py": LOOP,

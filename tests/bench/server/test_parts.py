@@ -22,9 +22,8 @@ LOOP: Final = (
     "Loop__run (loop.c:20313);uv_run (core.c:452);"
 )
 READ: Final = (
-    LOOP + "uv__io_poll (linux.c:1564);uv__stream_io (stream.c:1305);uv__read (stream.c:1161);"
-    "loop___uv_stream_on_read_impl (loop.c:112190);Py_DECREF (object.h:537);"
-    "WebSocketConnection.data_received (examples/net/websocket.py:262);"
+    LOOP + "uv__run_idle (loop-watcher.c:68);Turns.read_now (examples/net/turns.py:72);"
+    "WebSocketConnection.read (examples/net/websocket.py:276);"
 )
 TASK: Final = (
     LOOP + "uv__run_idle (loop-watcher.c:68);Handle__run (loop.c:70959);task_step_impl (_asynciomodule.c:2704);"
@@ -35,7 +34,7 @@ TURN: Final = (
     "Executor._run_warm (whisperkit/service/executor.py:162);PostMessage.run (whisperkit/service/posting.py:151);"
 )
 FLUSH: Final = (
-    LOOP + "uv__run_idle (loop-watcher.c:68);TurnWriter._write (examples/net/websocket.py:131);"
+    LOOP + "uv__run_idle (loop-watcher.c:68);Turns._flush (examples/net/turns.py:86);"
     "WebSocketConnection.flush (examples/net/websocket.py:296);"
 )
 DISK: Final = (
@@ -48,6 +47,10 @@ STACKS: Final = {
         parts.LOOP
     ),
     TASK + "TaskGroup._spawn (anyio/_backends/_asyncio.py:822)": parts.LOOP,
+    LOOP + "uv__io_poll (linux.c:1564);uv__stream_io (stream.c:1305);uv__read (stream.c:1161);"
+    "loop___uv_stream_on_read_impl (loop.c:112190);Py_DECREF (object.h:537);"
+    "WebSocketConnection.data_received (examples/net/websocket.py:274);"
+    "Turns.read_soon (examples/net/turns.py:60)": parts.PARSING,
     READ.removesuffix(";"): parts.PARSING,
     READ + "Protocol.receive_data (websockets/protocol.py:537);Frame.parse (websockets/frames.py:201)": parts.PARSING,
     READ + "DeviceLink.receive (whisperkit/service/link.py:140);decode (whisperkit/sync/codec.py:96);"

@@ -14,7 +14,8 @@ from websockets.frames import Close, Frame, Opcode
 
 from examples.net import websocket
 from examples.net.plain_frames import Found, frame_head, next_frame
-from examples.net.websocket import Channel, EdgeLimits, TurnWriter, WebSocketConnection
+from examples.net.turns import Gathered, Turns
+from examples.net.websocket import Channel, EdgeLimits, WebSocketConnection
 
 HANDSHAKE = (
     b"GET /ws HTTP/1.1\r\nHost: here\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
@@ -29,6 +30,7 @@ class Transport(asyncio.Transport):
     def __init__(self) -> None:
         super().__init__()
         self.written: list[bytes | str] = []
+        self.is_gone = False
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         self.written.append(bytes(data))
@@ -43,7 +45,7 @@ class Transport(asyncio.Transport):
         return 0
 
     def is_closing(self) -> bool:
-        return False
+        return self.is_gone
 
 
 class Talker:
@@ -73,7 +75,7 @@ class Talker:
 
 
 class OnlyTheParser(WebSocketConnection):
-    """The long way for all that comes and goes, byte by byte: slow, and what the other is compared with.
+    """The long way for all that comes and goes, byte by byte and at once: slow, and what the other is compared with.
 
     In larger pieces the application would hear of a message only when the parser has gone on, to a close behind it.
     """
@@ -93,13 +95,13 @@ def _ignore(_connection: WebSocketConnection) -> None: ...
 class Played:
     """A connection without a socket."""
 
-    def __init__(self, make: Callable[..., WebSocketConnection]) -> None:
+    def __init__(self, make: Callable[..., WebSocketConnection], gather: type[Turns] = Turns) -> None:
         self.talkers: list[Talker] = []
         self.transport = Transport()
         self._due: list[Callable[[], None]] = []
-        writer = TurnWriter(cast("asyncio.AbstractEventLoop", self))  # of which it is `call_soon` that it uses
+        turns = gather(cast("asyncio.AbstractEventLoop", self))  # of which it is `call_soon` that it uses
         self.connection = make(
-            on_open=self._open, on_end=_ignore, writer=writer, limits=LIMITS, opened_at=0.0, now=lambda: 0.0
+            on_open=self._open, on_end=_ignore, turns=turns, limits=LIMITS, opened_at=0.0, now=lambda: 0.0
         )
         self.connection.connection_made(self.transport)
 
@@ -111,15 +113,20 @@ class Played:
         self._due.append(call)
 
     def turn(self) -> None:
-        due, self._due = self._due, []
-        for call in due:
-            call()
+        while self._due:
+            self._due.pop(0)()
 
-    def play(self, pieces: list[bytes], turns: list[bool]) -> None:
+    def play(self, pieces: list[bytes], turns: list[bool], end: str = "") -> None:
         for piece, is_turn in zip(pieces, turns, strict=True):
             self.connection.data_received(piece)
             if is_turn:
                 self.turn()
+        if end == "eof":
+            self.connection.eof_received()
+            self.transport.written[:] = [each for each in self.transport.written if each != "end"]  # it ends by itself
+        if end:
+            self.transport.is_gone = True
+            self.connection.connection_lost(None)
         self.turn()
 
     def outcome(self) -> tuple[object, ...]:
@@ -181,21 +188,21 @@ def cut(rng: random.Random, data: bytes) -> list[bytes]:
     return pieces
 
 
-def conversation(rng: random.Random) -> tuple[list[bytes], list[bool]]:
-    """Pieces, and behind which of them is a turn."""
+def conversation(rng: random.Random) -> tuple[list[bytes], list[bool], str]:
+    """Pieces, behind which of them is a turn, and how it ends, at once."""
     stream = b"".join(some_frame(rng) for _ in range(rng.randrange(12)))
     pieces = [HANDSHAKE, *cut(rng, stream)] if rng.random() < 0.5 else cut(rng, HANDSHAKE + stream)
-    return pieces, [rng.random() < 0.5 for _ in pieces]
+    return pieces, [rng.random() < 0.5 for _ in pieces], rng.choice(("", "eof", "lost"))
 
 
 @settings(max_examples=300)
 @given(rng=st.randoms(use_true_random=False))
 def test_both_ways_give_the_same_to_the_last_byte(rng: random.Random) -> None:
-    pieces, turns = conversation(rng)
+    story = conversation(rng)
     short, long = Played(WebSocketConnection), Played(OnlyTheParser)
 
-    short.play(pieces, turns)
-    long.play(pieces, turns)
+    short.play(*story)
+    long.play(*story)
 
     assert short.outcome() == long.outcome()
 
@@ -223,14 +230,38 @@ def test_a_short_way_that_takes_something_else_is_caught(
 ) -> None:
     monkeypatch.setattr(websocket, "next_frame", broken)
 
-    def differs(seed: int) -> bool:
-        pieces, turns = conversation(random.Random(seed))
-        short, long = Played(WebSocketConnection), Played(OnlyTheParser)
-        short.play(pieces, turns)
-        long.play(pieces, turns)
-        return short.outcome() != long.outcome()
+    assert any(differs(seed, Turns) for seed in range(300))
 
-    assert any(map(differs, range(300)))
+
+def differs(seed: int, gather: type[Turns]) -> bool:
+    story = conversation(random.Random(seed))
+    short, long = Played(WebSocketConnection, gather), Played(OnlyTheParser)
+    short.play(*story)
+    long.play(*story)
+    return short.outcome() != long.outcome()
+
+
+class Late(Turns):
+    """Lets a connection end before what came for it is read."""
+
+    def read_soon(self, connection: Gathered, data: bytes) -> None:
+        super().read_soon(connection, data)
+        self._loop.call_soon(super().read_now)
+
+    def read_now(self) -> None: ...
+
+
+class Backwards(Turns):
+    """Reads what came last first."""
+
+    def read_now(self) -> None:
+        self._came.reverse()
+        super().read_now()
+
+
+@pytest.mark.parametrize("broken", [Late, Backwards])
+def test_what_is_read_too_late_or_in_another_order_is_caught(broken: type[Turns]) -> None:
+    assert any(differs(seed, broken) for seed in range(300))
 
 
 class Counting(WebSocketConnection):

@@ -12,7 +12,8 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.frames import Frame, Opcode
 
 from examples.net.loopback import Edge, Recorder, serving, transport_of
-from examples.net.websocket import TurnWriter, WebSocketConnection
+from examples.net.turns import Turns
+from examples.net.websocket import WebSocketConnection
 from examples.net.websocket_server import Channel, EdgeLimits, WebSocketServer
 
 pytestmark = pytest.mark.anyio
@@ -122,6 +123,7 @@ async def test_a_handshake_that_comes_byte_by_byte_is_a_handshake() -> None:
 
 async def test_what_is_sent_in_one_turn_is_one_write() -> None:
     loop = asyncio.get_running_loop()
+    turns = Turns(loop)
     receivers: list[Recorder] = []
 
     def on_open(channel: Channel, path: str) -> Recorder:
@@ -131,7 +133,7 @@ async def test_what_is_sent_in_one_turn_is_one_write() -> None:
     connection = WebSocketConnection(
         on_open=on_open,
         on_end=lambda _: None,
-        writer=TurnWriter(loop),
+        turns=turns,
         limits=EdgeLimits(),
         opened_at=loop.time(),
         now=loop.time,
@@ -139,6 +141,7 @@ async def test_what_is_sent_in_one_turn_is_one_write() -> None:
     transport = CountingTransport()
     connection.connection_made(transport)
     connection.data_received(HANDSHAKE)
+    turns.read_now()
     await asyncio.sleep(0)
     transport.writes.clear()
     for number in range(5):
