@@ -255,11 +255,11 @@ def _has_sent(device: BenchDevice, count: int) -> bool:
 # ---- at a given pace -------------------------------------------------------------------------------------------------
 
 
-async def paced(url: str, *, count: int, per_second: float, window: Window) -> Latency:
+async def paced(url: str, pid: int, *, count: int, per_second: float, window: Window) -> Latency:
     """1:1 at an even pace."""
     people = _Pairs(count)
     await people.meet(url)
-    pace = Pace(count)
+    pace = Pace(count, pid)
     number = {device: n for n, pair in enumerate(zip(people.writers, people.readers, strict=True)) for device in pair}
 
     def on_entries(reader: BenchDevice, many: int) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from statistics import quantiles
 from typing import Final, NamedTuple
 
-from tests.bench.server.facts import wanted_s
+from tests.bench.server.facts import cpu_s, wanted_s
 
 __all__ = ["Latency", "Pace", "Window"]
 
@@ -32,6 +32,7 @@ class Latency(NamedTuple):
         sent_p50_ms: From a post until its sender knew that it is durable.
         sent_p99_ms: The same.
         late_p99_ms: How much later than it was due a post left the generator, which is not in the figures above.
+        server_share: In which share of the time the server ran.
         load_share: In which share of the time the generator ran or waited for its core.
         messages: How many were counted.
     """
@@ -42,6 +43,7 @@ class Latency(NamedTuple):
     sent_p50_ms: float
     sent_p99_ms: float
     late_p99_ms: float
+    server_share: float
     load_share: float
     messages: int
 
@@ -51,14 +53,17 @@ class Pace:
 
     Args:
         writers: How many.
+        pid: The server's process.
     """
 
-    def __init__(self, writers: int) -> None:
+    def __init__(self, writers: int, pid: int) -> None:
+        self._pid = pid
         self._posted: list[list[float]] = [[] for _ in range(writers)]
         self._there: list[float] = []
         self._back: list[float] = []
         self._late: list[float] = []
         self._per_second = 0.0
+        self._server_share = 0.0
         self._share = 0.0
 
     def came(self, writer: int, *, upto: int, many: int) -> None:
@@ -74,6 +79,7 @@ class Pace:
         """Post; what came of the warm-up is forgotten."""
         self._per_second = per_second
         began, own = time.perf_counter(), wanted_s()
+        counted, used = began, cpu_s(self._pid)
         total = int(per_second * (window.warm_up_s + window.count_s))
         warm = int(per_second * window.warm_up_s)
         for n in range(total):
@@ -88,13 +94,15 @@ class Pace:
             if n == warm:
                 for each in (self._there, self._back, self._late):
                     each.clear()
-        self._share = (wanted_s() - own) / (time.perf_counter() - began)
+                counted, used = now, cpu_s(self._pid)
+        ended = time.perf_counter()
+        self._server_share = (cpu_s(self._pid) - used) / (ended - counted)
+        self._share = (wanted_s() - own) / (ended - began)
 
     def latency(self) -> Latency:
         """What was found, once all of them came."""
         there, back, late = (
             [_MS * each for each in quantiles(times, n=100)] for times in (self._there, self._back, self._late)
         )
-        return Latency(
-            self._per_second, there[49], there[98], back[49], back[98], late[98], self._share, len(self._there)
-        )
+        delays = there[49], there[98], back[49], back[98], late[98]
+        return Latency(self._per_second, *delays, self._server_share, self._share, len(self._there))

@@ -110,11 +110,11 @@ async def group(make: Make, url: str, pid: int, *, members: int, in_flight: int,
     return flow
 
 
-async def paced(make: Make, url: str, *, count: int, per_second: float, window: Window) -> Latency:
+async def paced(make: Make, url: str, pid: int, *, count: int, per_second: float, window: Window) -> Latency:
     """1:1 at an even pace."""
     writers, readers = _both(make, count)
     await _come([*writers, *readers], url)
-    pace = Pace(count)
+    pace = Pace(count, pid)
     number = {player: n for n, pair in enumerate(zip(writers, readers, strict=True)) for player in pair}
 
     def on_came(reader: Player) -> None:

@@ -152,6 +152,7 @@ def _delays(who: str, name: str) -> list[Figure]:
         _less(f"p50{name} until SENT", "ms", _of(who, "sent_p50_ms")),
         _less(f"p99{name} until SENT", "ms", _of(who, "sent_p99_ms")),
         Figure(f"messages a second{name}", "1/s", _of(who, "per_second")),
+        _less(f"share of its core that is busy meanwhile{name}", "ratio", _of(who, "server_share")),
         _less(f"p99 of how late a post{name} left the load", "ms", _of(who, "late_p99_ms")),
     ]
 

@@ -150,7 +150,7 @@ def _worked(measure: str, arguments: Json) -> Any:
 
 
 # Loads that do not look at the server's process, and measurements that write files.
-_NO_PROCESS: Final = frozenset(("catch_up", "logins", "paced", "relay_paced"))
+_NO_PROCESS: Final = frozenset(("catch_up", "logins"))
 _ON_DISK: Final = frozenset(("door", "service", "inbox_read", "many_conversations"))
 
 
