@@ -61,12 +61,16 @@ class Turns:
     def read_now(self) -> None:
         """Read all that came; who ends a connection does this first, because what came before comes before the end."""
         came, self._came, self._came_bytes = self._came, [], 0
+        cut: list[Gathered] = []
         for connection, data in came:
+            if cut and connection in cut:
+                continue
             try:
                 connection.read(data)
             except Exception:
                 log.exception("reading failed")
                 connection.abort()
+                cut.append(connection)
 
     def flush_soon(self, connection: Gathered) -> None:
         """Call the connection's `flush` at the next turn."""

@@ -89,6 +89,18 @@ def test_one_that_cannot_be_read_is_cut_and_the_others_are_read(
     assert [record.getMessage() for record in caplog.records] == ["reading failed"]
 
 
+def test_nothing_is_read_behind_what_could_not_be(loop: Loop, turns: Turns) -> None:
+    """It may be the rest of a frame whose beginning is lost."""
+    happened: list[str] = []
+    a, b = Peer("a", turns, happened), Peer("b", turns, happened)
+    for peer, data in ((a, b"1"), (a, b"fail"), (b, b"2"), (a, b"3"), (b, b"4")):
+        turns.read_soon(peer, data)
+
+    loop.turn()
+
+    assert happened == ["a reads 1", "a is cut", "b reads 2", "b reads 4"]
+
+
 def test_no_more_is_gathered_than_the_limit_says(loop: Loop, turns: Turns) -> None:
     happened: list[str] = []
     a = Peer("a", turns, happened)
